@@ -1,0 +1,1 @@
+//! What machine an executable's header is for, as a platform.

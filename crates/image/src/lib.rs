@@ -1,0 +1,22 @@
+//! The pure image model: references, digests, media types, platforms, descriptors, documents.
+//!
+
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod descriptor;
+mod digest;
+mod document;
+mod media_type;
+mod platform;
+mod reference;
+mod strict;
+
+pub use config::{ConfigError, ImageConfig};
+pub use descriptor::Descriptor;
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use document::{Document, DocumentError, IndexView, ManifestView, View};
+pub use media_type::{MediaKind, MediaType};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError, RegistryHost, RepositoryName, Tag, Target};
+pub use strict::{Limits, StrictError, check_json};

@@ -1,0 +1,1 @@
+//! Manifest-list drafts: create, annotate, inspect, push, remove.

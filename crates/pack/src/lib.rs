@@ -1,0 +1,1 @@
+//! Prebuilt binaries to a multi-platform image.

@@ -1,0 +1,1 @@
+//! The registry server: the distribution protocol over the content store.

@@ -1,0 +1,1 @@
+//! One settings model: files, environment and flags; credentials and credential helpers.

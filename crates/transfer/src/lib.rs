@@ -1,0 +1,1 @@
+//! The copy engine: plan a graph of steps, print it, run it.
