@@ -1,1 +1,21 @@
 //! Content-addressed blobs and their metadata: the one store behind the command line and the registry.
+#![doc = include_str!("../README.md")]
+
+mod blob_store;
+mod directory;
+mod error;
+mod identity;
+mod metadata_store;
+mod store;
+mod uploads;
+mod verify;
+
+pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Leftover, Placed, Placement};
+pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
+pub use identity::{RepositoryId, Scope, StageId, UploadId};
+pub use metadata_store::{
+    BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome,
+    ReferencePolicy, Referrer, StoredDocument, TagCondition, Upload, UploadContent,
+};
+pub use store::{ContentStore, Options};
+pub use verify::VerifyReport;

@@ -1,0 +1,108 @@
+//! The seam for bytes: files on one machine, object storage on several.
+
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use image::{Algorithm, Digest};
+
+use crate::{BlobRecord, ContentError, SourceError, StageId};
+
+/// Bytes that come out of the content store.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ContentError>> + Send>>;
+
+/// Bytes that go into the content store.
+pub type ByteSource = Pin<Box<dyn Stream<Item = Result<Bytes, SourceError>> + Send>>;
+
+/// Where a blob store put a blob, in words that only this store reads; kept in the blob's row.
+///
+/// The disk store writes here under which name the bytes are durable while the rename to their final name may not be
+/// yet; an object store can write a key.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Placement(pub Option<Box<str>>);
+
+/// A blob whose bytes are durable and that a row may now be written for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Size in bytes.
+    pub size: u64,
+    /// Where it is.
+    pub placement: Placement,
+}
+
+/// Something in the blob store that no row speaks of, or that a row speaks of in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The store's own name for it.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest, if it is named by one.
+    pub digest: Option<Digest>,
+}
+
+/// Keeps bytes by digest. Knows nothing of repositories; which blobs *count* is the metadata store's to say.
+///
+/// A blob is first durable here, then a row is written: a crash in between leaves bytes that nobody refers to, never a
+/// reference to bytes that are not there.
+#[async_trait]
+pub trait BlobStore: Send + Sync + fmt::Debug {
+    /// Opens a new stage for bytes that arrive, hashing them as `algorithm`.
+    async fn stage(&self, algorithm: Algorithm) -> Result<Box<dyn BlobWriter>, ContentError>;
+
+    /// Opens a stage again in order to append at `offset`. Bytes past `offset` are dropped; those before it are hashed
+    /// again, unless this process still knows their hash. `None`: another writer has it open.
+    async fn resume(
+        &self,
+        stage: &StageId,
+        offset: u64,
+        algorithm: Algorithm,
+    ) -> Result<Option<Box<dyn BlobWriter>>, ContentError>;
+
+    /// Drops a stage. It is no error if it is gone.
+    async fn discard(&self, stage: &StageId) -> Result<(), ContentError>;
+
+    /// Reads `range` of a blob, which lies within its size.
+    async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<ByteStream, ContentError>;
+
+    /// Removes the bytes of a blob. It is no error if they are gone.
+    async fn remove(&self, blob: &BlobRecord) -> Result<(), ContentError>;
+
+    /// Reads a blob whole and returns its true digest and size.
+    async fn digest(&self, blob: &BlobRecord) -> Result<(Digest, u64), ContentError>;
+
+    /// Makes the final names of `blobs` durable, so that their rows need no [`Placement`] any more.
+    async fn settle(&self, blobs: &[BlobRecord]) -> Result<(), ContentError>;
+
+    /// All that the store holds: named blobs and stages. For checks.
+    async fn inventory(&self) -> Result<Vec<Leftover>, ContentError>;
+
+    /// Stages that no writer has open and that were last written more than `age` ago.
+    async fn idle_stages(&self, age: std::time::Duration) -> Result<Vec<StageId>, ContentError>;
+}
+
+/// A stage that is open. Whoever holds it is the only writer, in all processes.
+#[async_trait]
+pub trait BlobWriter: Send {
+    /// The stage's name.
+    fn stage(&self) -> &StageId;
+
+    /// Adds bytes. Returns before they are hashed and written.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), ContentError>;
+
+    /// Waits until all bytes are written (a process crash does not lose them, a power cut may), and returns how many
+    /// the stage has.
+    async fn flush(&mut self) -> Result<u64, ContentError>;
+
+    /// Closes the stage for now; what was flushed stays for a later [`BlobStore::resume`].
+    async fn release(self: Box<Self>);
+
+    /// Makes the bytes durable as the blob `expected`. With another digest the stage is dropped.
+    async fn commit(self: Box<Self>, expected: &Digest) -> Result<Placed, ContentError>;
+
+    /// Drops the stage.
+    async fn abort(self: Box<Self>);
+}
