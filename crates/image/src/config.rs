@@ -2,6 +2,7 @@
 
 use crate::platform::Platform;
 use crate::strict::{Limits, StrictError, check_json};
+use crate::text::fold;
 
 /// A view of an image config blob.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,14 +32,13 @@ impl ImageConfig {
     /// Reads a config blob. Fields that polyarch does not know are no concern here: the bytes keep them.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         check_json(bytes, Limits::default())?;
-        let value: serde_json::Value =
-            serde_json::from_slice(bytes).map_err(|error| StrictError::Json(error.to_string()))?;
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| StrictError::from_json(&error))?;
         let serde_json::Value::Object(object) = value else {
             return Err(ConfigError::WrongType { field: "(document)", want: "an object" });
         };
         let mut platform = Platform::default();
         for (key, value) in &object {
-            match key.to_lowercase().as_str() {
+            match fold(key).as_str() {
                 "architecture" => set_text(&mut platform.architecture, value, "architecture")?,
                 "os" => set_text(&mut platform.os, value, "os")?,
                 "os.version" => set_text(&mut platform.os_version, value, "os.version")?,

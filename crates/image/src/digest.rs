@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::text::shown;
+
 /// A hash algorithm that polyarch can compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -39,7 +41,7 @@ impl FromStr for Algorithm {
         match text {
             "sha256" => Ok(Self::Sha256),
             "sha512" => Ok(Self::Sha512),
-            other => Err(DigestError::UnsupportedAlgorithm(other.to_owned())),
+            other => Err(DigestError::UnsupportedAlgorithm(shown(other))),
         }
     }
 }
@@ -71,17 +73,17 @@ pub enum DigestError {
 impl Digest {
     /// Parses `sha256:<64 hex>` or `sha512:<128 hex>`.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
-        let (algorithm, hex) = text.split_once(':').ok_or_else(|| DigestError::Malformed(clip(text)))?;
+        let (algorithm, hex) = text.split_once(':').ok_or_else(|| DigestError::Malformed(shown(text)))?;
         let algorithm_ok = !algorithm.is_empty()
             && algorithm.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b));
         if !algorithm_ok || hex.is_empty() {
-            return Err(DigestError::Malformed(clip(text)));
+            return Err(DigestError::Malformed(shown(text)));
         }
         let algorithm: Algorithm = algorithm.parse()?;
         let hex_ok =
             hex.len() == algorithm.hex_len() && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !hex_ok {
-            return Err(DigestError::BadHex(clip(text), algorithm.hex_len()));
+            return Err(DigestError::BadHex(shown(text), algorithm.hex_len()));
         }
         Ok(Self { algorithm, text: text.into() })
     }
@@ -112,11 +114,6 @@ impl Digest {
     pub fn as_str(&self) -> &str {
         &self.text
     }
-}
-
-/// Keeps a hostile text from filling an error message.
-fn clip(text: &str) -> String {
-    text.chars().take(160).flat_map(char::escape_debug).collect()
 }
 
 impl fmt::Display for Digest {

@@ -1,5 +1,4 @@
 //! The pure image model: references, digests, media types, platforms, descriptors, documents.
-//!
 
 #![doc = include_str!("../README.md")]
 
@@ -8,9 +7,11 @@ mod descriptor;
 mod digest;
 mod document;
 mod media_type;
+mod null;
 mod platform;
 mod reference;
 mod strict;
+mod text;
 
 pub use config::{ConfigError, ImageConfig};
 pub use descriptor::Descriptor;

@@ -85,11 +85,13 @@ impl MediaType {
             Self::OCI_CONFIG | Self::DOCKER_CONFIG => MediaKind::Config,
             "application/vnd.docker.image.rootfs.foreign.diff.tar"
             | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => MediaKind::ForeignLayer,
-            "application/vnd.docker.image.rootfs.diff.tar" | Self::DOCKER_LAYER_GZIP => MediaKind::Layer,
-            other if other.starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar") => {
+            "application/vnd.docker.image.rootfs.diff.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd"
+            | Self::DOCKER_LAYER_GZIP => MediaKind::Layer,
+            other if is_tar(other, "application/vnd.oci.image.layer.nondistributable.v1.tar") => {
                 MediaKind::ForeignLayer
             }
-            other if other.starts_with(Self::OCI_LAYER) => MediaKind::Layer,
+            other if is_tar(other, Self::OCI_LAYER) => MediaKind::Layer,
             _ => MediaKind::Other,
         }
     }
@@ -98,6 +100,11 @@ impl MediaType {
     pub fn is_docker(&self) -> bool {
         self.0.starts_with("application/vnd.docker.")
     }
+}
+
+/// `tar` itself, or with suffixes such as `+gzip` and `+zstd+encrypted`.
+fn is_tar(text: &str, tar: &str) -> bool {
+    text.strip_prefix(tar).is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('+'))
 }
 
 impl fmt::Display for MediaType {
@@ -137,6 +144,14 @@ mod tests {
         ] {
             assert_eq!(MediaType::from(text).kind(), MediaKind::ForeignLayer, "{text}");
         }
-        assert_eq!(MediaType::from(MediaType::OCI_LAYER_ZSTD).kind(), MediaKind::Layer);
+        for text in [
+            MediaType::OCI_LAYER,
+            MediaType::OCI_LAYER_ZSTD,
+            "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
+            "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        ] {
+            assert_eq!(MediaType::from(text).kind(), MediaKind::Layer, "{text}");
+        }
+        assert_eq!(MediaType::from("application/vnd.oci.image.layer.v1.tarball").kind(), MediaKind::Other);
     }
 }

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestError};
+use crate::text::Escaped;
 
 /// The registry that a bare name belongs to.
 const DEFAULT_REGISTRY: &str = "docker.io";
@@ -22,7 +23,7 @@ pub enum ReferenceError {
     #[error("invalid reference format")]
     Format,
     /// Upper-case characters in the repository name.
-    #[error("invalid reference format: repository name ({0}) must be lowercase")]
+    #[error("invalid reference format: repository name ({}) must be lowercase", Escaped(.0))]
     Uppercase(String),
     /// 64 hexadecimal characters could be an image ID.
     #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
@@ -30,6 +31,15 @@ pub enum ReferenceError {
     /// Longer than 255 characters.
     #[error("repository name must not be more than 255 characters")]
     TooLong,
+    /// The algorithm of the digest is none that polyarch can verify.
+    #[error("unsupported digest algorithm")]
+    DigestAlgorithm,
+    /// The digest is too short or too long for its algorithm.
+    #[error("invalid checksum digest length")]
+    DigestLength,
+    /// The digest has upper-case characters.
+    #[error("invalid checksum digest format")]
+    DigestFormat,
 }
 
 macro_rules! text_newtype {
@@ -211,14 +221,14 @@ impl Reference {
             return Err(ReferenceError::LooksLikeId(text.to_owned()));
         }
         let (host, remainder) = split_docker_domain(text);
-        let path_end = remainder.find(':').unwrap_or(remainder.len());
-        let path = &remainder[..path_end];
-        if path.chars().any(|c| c != c.to_ascii_lowercase()) {
-            let shown = path.split('@').next().unwrap_or_default();
-            return Err(ReferenceError::Uppercase(shown.to_owned()));
+        // Docker looks no further than to the first colon, so the name it complains about may end in `@sha256`.
+        let start = &remainder[..remainder.find(':').unwrap_or(remainder.len())];
+        if has_uppercase(start) {
+            return Err(ReferenceError::Uppercase(start.to_owned()));
         }
         let (name_and_tag, digest) = match remainder.split_once('@') {
-            Some((rest, digest)) => (rest, Some(Digest::parse(digest).map_err(|_| ReferenceError::Format)?)),
+            Some((rest, digest)) if looks_like_digest(digest) => (rest, Some(digest)),
+            Some(_) => return Err(ReferenceError::Format),
             None => (remainder.as_str(), None),
         };
         let (name, tag) = match name_and_tag.split_once(':') {
@@ -232,6 +242,13 @@ impl Reference {
         if name.len() > NAME_MAX {
             return Err(ReferenceError::TooLong);
         }
+        let digest = digest.map(Digest::parse).transpose().map_err(|error| match error {
+            DigestError::UnsupportedAlgorithm(_) => ReferenceError::DigestAlgorithm,
+            DigestError::BadHex(digest, len) if digest.split_once(':').is_some_and(|(_, hex)| hex.len() != len) => {
+                ReferenceError::DigestLength
+            }
+            _ => ReferenceError::DigestFormat,
+        })?;
         let repository = RepositoryName::parse(name)?;
         let registry = RegistryHost::parse(&host)?;
         let tag = match (tag, &digest) {
@@ -292,17 +309,43 @@ impl Reference {
         Self { tag: Some(tag), digest: None, ..self.clone() }
     }
 
+    /// The short form that people know, which means the same: `docker.io/library/foo:latest` is `foo:latest`.
+    pub fn familiar(&self) -> String {
+        let full = self.to_string();
+        let Some(path) = full.strip_prefix("docker.io/") else { return full };
+        match path.strip_prefix("library/") {
+            Some(name) if !self.repository.as_str()["library/".len()..].contains('/') => name.to_owned(),
+            _ if self.repository.as_str().contains('/') => path.to_owned(),
+            // A bare name would be read as one of `library/`.
+            _ => full,
+        }
+    }
+
     /// `registry/repository` without tag and digest.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 }
 
+fn has_uppercase(text: &str) -> bool {
+    text.chars().any(|c| c.to_lowercase().ne([c]))
+}
+
+/// What Docker's grammar takes for a digest before it looks at the algorithm:
+/// `[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,}`.
+fn looks_like_digest(text: &str) -> bool {
+    let Some((algorithm, hex)) = text.split_once(':') else { return false };
+    let part_ok = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    algorithm.split(['-', '_', '+', '.']).all(part_ok) && hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Docker's rule for what is a registry: the first component, if it has a dot or a colon, is `localhost`, or has an
 /// upper-case letter.
 fn split_docker_domain(text: &str) -> (String, String) {
     let (host, remainder) = match text.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first => {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || has_uppercase(first) => {
             (first, rest.to_owned())
         }
         _ => (DEFAULT_REGISTRY, text.to_owned()),
@@ -348,34 +391,148 @@ mod tests {
         Reference::parse(text).map_or_else(|error| error.to_string(), |reference| reference.to_string())
     }
 
+    /// What `docker manifest rm` 28.2.2 makes of each of these; `H` stands for 64 hexadecimal characters.
     #[test]
     fn normalisation_table() {
+        let hex = "0123456789abcdef".repeat(4);
         for (input, want) in [
             ("foo", "docker.io/library/foo:latest"),
             ("bob/app", "docker.io/bob/app:latest"),
+            ("library/x", "docker.io/library/x:latest"),
+            ("docker.io/x", "docker.io/library/x:latest"),
+            ("docker.io/a/b", "docker.io/a/b:latest"),
+            ("docker.io", "docker.io/library/docker.io:latest"),
+            ("index.docker.io/x", "docker.io/library/x:latest"),
+            ("index.docker.io/library/x", "docker.io/library/x:latest"),
             ("index.docker.io/bob/app:x", "docker.io/bob/app:x"),
+            ("Docker.io/x", "Docker.io/x:latest"),
             ("BAD/x", "BAD/x:latest"),
+            ("[::1]/x", "[::1]/x:latest"),
             ("[::1]:5000/x:y", "[::1]:5000/x:y"),
+            ("1.2.3.4/x", "1.2.3.4/x:latest"),
+            ("localhost", "docker.io/library/localhost:latest"),
+            ("localhost:5000", "docker.io/library/localhost:5000"),
             ("localhost/x", "localhost/x:latest"),
-            ("UPPER", "invalid reference format: repository name (library/UPPER) must be lowercase"),
-            ("BAD:x:", "invalid reference format: repository name (library/BAD) must be lowercase"),
-            ("", "invalid reference format"),
-            (":", "invalid reference format"),
-            ("a b", "invalid reference format"),
-            ("foo:tag:x", "invalid reference format"),
-            ("foo@sha256:abc", "invalid reference format"),
-            ("http://x/y", "invalid reference format"),
-            ("foo/", "invalid reference format"),
+            ("localhost:5000/x", "localhost:5000/x:latest"),
+            ("foo:_a", "docker.io/library/foo:_a"),
+            ("a__b", "docker.io/library/a__b:latest"),
+            ("foo@sha256:H", "docker.io/library/foo@sha256:H"),
+            ("foo:t@sha256:H", "docker.io/library/foo:t@sha256:H"),
+            ("foo@sha512:HH", "docker.io/library/foo@sha512:HH"),
+            ("sha256:H", "docker.io/library/sha256:H"),
         ] {
-            assert_eq!(normal(input), want, "{input}");
+            let (input, want) = (input.replace('H', &hex), want.replace('H', &hex));
+            assert_eq!(normal(&input), want, "{input}");
         }
-        assert_eq!(normal(&format!("x:{}", "t".repeat(129))), "invalid reference format");
+    }
+
+    /// As Docker prints them, to the letter.
+    #[test]
+    fn error_texts() {
         let hex = "0123456789abcdef".repeat(4);
+        let format = "invalid reference format";
+        for input in [
+            "",
+            ":",
+            "a b",
+            "foo:tag:x",
+            "foo@sha256:abc",
+            "http://x/y",
+            "foo/",
+            "x..y/z",
+            "x..y:5/z",
+            "a/b:c/d",
+            "host:/x",
+            "a@b:c@sha256:H",
+            "foo@",
+            "foo:",
+            "foo:@sha256:H",
+            "/x",
+            "foo//x",
+            "foo:-a",
+            " foo",
+            "foo ",
+            "foo@sha256:H@sha256:H",
+            "x.io:80:80/x",
+            "foo\nbar",
+            "a___b",
+            "a.-b",
+            "fe80::1/x",
+            "[fe80::1%25eth0]/x",
+            "\u{3bb}/x",
+            "-x/y.z",
+            "x.-y/z",
+            "foo@sha256:H:x",
+            "foo@sha256:0123456789abcdef0123456789abcde",
+        ] {
+            let input = input.replace('H', &hex);
+            assert_eq!(normal(&input), format, "{input}");
+        }
+        assert_eq!(normal(&format!("x:{}", "t".repeat(129))), format);
+        for (input, name) in [
+            ("UPPER", "library/UPPER"),
+            ("UPPER/X", "X"),
+            ("BAD:x:", "library/BAD"),
+            ("localhost/FOO", "FOO"),
+            ("FOO:x", "library/FOO"),
+            ("x.io/Foo:t@sha256:H", "Foo"),
+            ("Foo@sha256:H", "library/Foo@sha256"),
+            ("foo@Sha256:H", "library/foo@Sha256"),
+            ("\u{c9}", "library/\u{c9}"),
+            ("foo/\u{c9}", "foo/\u{c9}"),
+        ] {
+            let want = format!("invalid reference format: repository name ({name}) must be lowercase");
+            assert_eq!(normal(&input.replace('H', &hex)), want, "{input}");
+        }
+        for (input, want) in [
+            ("foo@md5:H", "unsupported digest algorithm"),
+            ("foo@sha256+b64:H", "unsupported digest algorithm"),
+            ("foo@sha256-x:H", "unsupported digest algorithm"),
+            ("foo@sha512:H", "invalid checksum digest length"),
+            ("foo@sha256:0123456789abcdef0123456789abcdef", "invalid checksum digest length"),
+        ] {
+            assert_eq!(normal(&input.replace('H', &hex)), want, "{input}");
+        }
+        assert_eq!(normal(&format!("foo@sha256:{}", hex.to_uppercase())), "invalid checksum digest format");
         assert_eq!(
             normal(&hex),
             format!("invalid repository name ({hex}), cannot specify 64-byte hexadecimal strings")
         );
-        assert_eq!(normal(&"a".repeat(256)), "repository name must not be more than 255 characters");
+    }
+
+    #[test]
+    fn the_path_may_have_255_characters_and_the_registry_does_not_count() {
+        let long = "repository name must not be more than 255 characters";
+        assert_eq!(normal(&"a".repeat(247)), format!("docker.io/library/{}:latest", "a".repeat(247)));
+        assert_eq!(normal(&"a".repeat(248)), long);
+        assert_eq!(normal(&format!("x.io/{}", "a".repeat(255))), format!("x.io/{}:latest", "a".repeat(255)));
+        assert_eq!(normal(&format!("x.io/{}", "a".repeat(256))), long);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        let error = Reference::parse("x/\u{1b}[31mFOO").unwrap_err().to_string();
+        assert!(!error.contains('\u{1b}') && error.contains("FOO"), "{error}");
+    }
+
+    #[test]
+    fn the_familiar_form_means_the_same() {
+        for (input, want) in [
+            ("foo", "foo:latest"),
+            ("bob/app:x", "bob/app:x"),
+            ("docker.io/library/a/b", "library/a/b:latest"),
+            ("localhost/x", "localhost/x:latest"),
+            ("docker.io/localhost/x:1", "localhost/x:1"),
+        ] {
+            let reference = Reference::parse(input).unwrap();
+            assert_eq!(reference.familiar(), want, "{input}");
+        }
+        let bare = Reference::new(
+            RegistryHost::parse("docker.io").unwrap(),
+            RepositoryName::parse("x").unwrap(),
+            Tag("t".into()).into(),
+        );
+        assert_eq!(bare.familiar(), "docker.io/x:t");
     }
 
     #[test]
