@@ -1,0 +1,159 @@
+//! One image or index from one store to another.
+
+use std::sync::Arc;
+
+use futures_util::future::{join, try_join_all};
+use image::{Digest, Document, Tag, Target};
+use serde::Serialize;
+use store::ImageStore;
+
+use crate::collect::{Collection, Node, Selection, WalkLimits, collect_below, read_error};
+use crate::error::TransferError;
+use crate::plan::{Place, Plan, PlanError, place_of, repository_name};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::run::{Options, ask, is_there};
+
+/// What to copy, and where to.
+#[derive(Clone, Debug)]
+pub struct CopyRequest {
+    /// Where it is.
+    pub source: Arc<dyn ImageStore>,
+    /// Which document.
+    pub from: Target,
+    /// Where it shall be; the same store as the source gives it tags and moves nothing.
+    pub target: Arc<dyn ImageStore>,
+    /// Tags that it shall have there; none: it can be had by its digest.
+    pub tags: Vec<Tag>,
+    /// What to take of an index.
+    pub selection: Selection,
+    /// Bounds of the walk through an index.
+    pub limits: WalkLimits,
+}
+
+/// A copy that has been planned: print `plan` or run it.
+#[derive(Debug)]
+pub struct CopyPlan {
+    /// What has to be done.
+    pub plan: Plan,
+    /// The document that is copied.
+    pub root: Document,
+}
+
+/// What a copy did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyReport {
+    /// Digest of the document that was copied.
+    pub digest: Digest,
+    /// What was done for it.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+impl CopyRequest {
+    /// A request for everything at `from`.
+    pub fn new(source: Arc<dyn ImageStore>, from: Target, target: Arc<dyn ImageStore>, tags: Vec<Tag>) -> Self {
+        Self { source, from, target, tags, selection: Selection::all(), limits: WalkLimits::default() }
+    }
+
+    /// Reads the source, and asks the target for the first tag meanwhile. If that is in order already, nothing below
+    /// the root is read.
+    pub async fn plan(&self) -> Result<CopyPlan, TransferError> {
+        let same_repository = place_of(&*self.source, &*self.target, &Digest::sha256(b"")) == Place::Here;
+        let first = self.tags.first().filter(|_| !same_repository).map(|tag| Target::Tag(tag.clone()));
+        let asking = async {
+            match &first {
+                Some(tag) => ask(&*self.target, tag).await.map_err(|source| read_error(&*self.target, tag, source)),
+                None => Ok(None),
+            }
+        };
+        let (root, there) = join(self.source.document(&self.from), asking).await;
+        let root = root.map_err(|source| read_error(&*self.source, &self.from, source))?;
+        let there = there?;
+
+        let everything = self.selection == Selection::all();
+        let mut nodes = Vec::new();
+        let mut root = root;
+        if !everything || (!same_repository && there.as_ref() != Some(root.digest())) {
+            let collection = collect_below(&*self.source, root, &self.selection, &self.limits).await?;
+            (root, nodes) = self.part(collection)?;
+        }
+
+        let mut plan = Plan::new(Arc::clone(&self.target));
+        let mut tags: Vec<&Tag> = self.tags.iter().collect();
+        if same_repository {
+            plan.add_present(root.clone());
+        } else if there.as_ref() == Some(root.digest()) {
+            plan.add_found(root.clone());
+            tags = self.tags_to_write(&root).await?;
+        } else {
+            for node in nodes {
+                self.add(&mut plan, node.document)?;
+            }
+            if first.is_some() {
+                plan.assume_absent(root.digest()).map_err(|error| self.plan_error(error))?;
+            }
+        }
+        for tag in tags {
+            plan.tag(root.digest(), tag.clone()).map_err(|error| self.plan_error(error))?;
+        }
+        Ok(CopyPlan { plan, root })
+    }
+
+    fn add(&self, plan: &mut Plan, document: Document) -> Result<(), TransferError> {
+        let added = if document.index().is_some() {
+            plan.add_index(document)
+        } else {
+            plan.add_image(document, Arc::clone(&self.source))
+        };
+        added.map_err(|error| self.plan_error(error))
+    }
+
+    /// What is written at the root, and all documents. Of a part of an index that is one image, the image.
+    fn part(&self, collection: Collection) -> Result<(Document, Vec<Node>), TransferError> {
+        if collection.is_whole() {
+            return Ok((collection.root().clone(), collection.nodes));
+        }
+        let what = self.source.spell(&Target::Digest(collection.root().digest().clone()));
+        let left_out = collection.left_out.len();
+        let mut images: Vec<Node> =
+            collection.nodes.into_iter().filter(|node| node.document.manifest().is_some()).collect();
+        match images.pop() {
+            Some(image) if images.is_empty() => Ok((image.document.clone(), vec![image])),
+            _ => Err(TransferError::Part { what, kept: images.len() + 1, left_out }),
+        }
+    }
+
+    /// The tags after the first that are not in order yet.
+    async fn tags_to_write(&self, root: &Document) -> Result<Vec<&Tag>, TransferError> {
+        let asked = self.tags.iter().skip(1).map(|tag| async move {
+            let at = Target::Tag(tag.clone());
+            let there = is_there(&*self.target, &at, root.digest()).await;
+            there.map(|there| (tag, there)).map_err(|source| read_error(&*self.target, &at, source))
+        });
+        let asked = try_join_all(asked).await?;
+        Ok(asked.into_iter().filter(|(_, there)| !there).map(|(tag, _)| tag).collect())
+    }
+
+    fn plan_error(&self, source: PlanError) -> TransferError {
+        TransferError::Plan { target: repository_name(&*self.target), source }
+    }
+}
+
+impl CopyPlan {
+    /// Runs the plan.
+    pub async fn run(&self, options: &Options, progress: &dyn Progress) -> Result<CopyReport, TransferError> {
+        let report = self.plan.run(options, progress).await?;
+        Ok(CopyReport { digest: self.root.digest().clone(), report })
+    }
+}
+
+/// Copies an image, or an index with all that it lists, byte for byte.
+pub async fn copy(
+    request: &CopyRequest,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<CopyReport, TransferError> {
+    request.plan().await?.run(options, progress).await
+}
