@@ -1,0 +1,98 @@
+//! Arguments of the commands around the local store.
+
+use clap::Args;
+use image::{Platform, Reference};
+
+/// Arguments of `push`.
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Image in the local store
+    #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
+    pub(crate) image: Reference,
+    /// Push under this name instead of its own
+    #[arg(value_name = "TARGET", value_parser = Reference::parse)]
+    pub(crate) target: Option<Reference>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// Image in a registry
+    #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
+    pub(crate) image: Reference,
+    /// Keep it under this name instead of its own
+    #[arg(value_name = "NAME", value_parser = Reference::parse)]
+    pub(crate) name: Option<Reference>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
+}
+
+/// Which part of an image is moved.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Only these platforms, such as `linux/arm64` [default: all]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', value_parser = Platform::parse)]
+    pub(crate) platform: Vec<Platform>,
+    /// Leave attestations (provenance, SBOM) out
+    #[arg(long)]
+    pub(crate) no_attestations: bool,
+}
+
+/// How an image is moved.
+#[derive(Debug, Args)]
+pub(crate) struct Transfer {
+    /// Allow plain HTTP and unverified TLS
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Print what would be done and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print a JSON report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `images`.
+#[derive(Debug, Args)]
+pub(crate) struct Images {
+    /// Only names of this repository
+    #[arg(value_name = "REPOSITORY")]
+    pub(crate) repository: Option<String>,
+    /// Print names alone
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print a JSON report
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `tag`.
+#[derive(Debug, Args)]
+pub(crate) struct Tag {
+    /// Image in the local store
+    #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
+    pub(crate) image: Reference,
+    /// Its other names
+    #[arg(value_name = "NAME", value_parser = Reference::parse, required = true)]
+    pub(crate) names: Vec<Reference>,
+    /// Print what would be done and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Arguments of `rm`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Names in the local store
+    #[arg(value_name = "IMAGE", value_parser = Reference::parse, required = true)]
+    pub(crate) images: Vec<Reference>,
+    /// Print what would be done and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}

@@ -1,0 +1,123 @@
+//! The command line as clap types: no behaviour, no defaults that need looking at the machine.
+//!
+//! `manifest` stands here for completions, help and the reference only: its own arguments are read by
+//! [`crate::manifest`], the way docker reads them.
+
+mod images;
+mod pack;
+mod registry;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub(crate) use images::{Images, Pull, Push, Remove, Tag};
+pub(crate) use pack::{Pack, SourceFile};
+pub(crate) use registry::{Login, Logout, Serve};
+
+/// Multi-platform container images: assemble, annotate, push, store and serve them, without a daemon
+#[derive(Debug, Parser)]
+#[command(name = "polyarch", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Docker's configuration directory: logins, and the drafts of `manifest` [default: ~/.docker]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory: local images, and what `serve` keeps [default: ~/.local/share/polyarch]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Say on stderr what is being done
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+}
+
+/// Flags that docker hands on to its plugins and that mean nothing here: there is no engine to talk to.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct DockerGlobals {
+    #[arg(short = 'c', long, hide = true)]
+    context: Option<String>,
+    #[arg(short = 'H', long, hide = true)]
+    host: Vec<String>,
+    #[arg(short = 'l', long, hide = true)]
+    log_level: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tls: Option<String>,
+    #[arg(long, hide = true)]
+    tlscacert: Option<String>,
+    #[arg(long, hide = true)]
+    tlscert: Option<String>,
+    #[arg(long, hide = true)]
+    tlskey: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tlsverify: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put images of several platforms under one name, with the words of `docker manifest`
+    #[command(disable_help_flag = true)]
+    Manifest,
+    /// Make a multi-platform image of prebuilt binaries
+    Pack(Pack),
+    /// Send a local image to a registry
+    Push(Push),
+    /// Fetch an image into the local store
+    Pull(Pull),
+    /// List the images of the local store
+    Images(Images),
+    /// Give a local image another name
+    Tag(Tag),
+    /// Remove names from the local store
+    Rm(Remove),
+    /// Run a registry
+    Serve(Serve),
+    /// Log in to a registry
+    Login(Login),
+    /// Forget the login to a registry
+    Logout(Logout),
+    /// Print a script that completes command lines in a shell
+    Completion(Completion),
+    /// Print the version
+    Version(Version),
+}
+
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `version`.
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// Print an object with what this binary is made of
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The whole command line as clap knows it, with the verbs of `manifest` filled in.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_subcommand("manifest", |manifest| {
+        manifest.subcommands(crate::manifest::clap_commands()).disable_help_subcommand(true)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        super::command().debug_assert();
+    }
+}

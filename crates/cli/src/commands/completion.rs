@@ -1,0 +1,13 @@
+//! `polyarch completion SHELL`.
+
+use crate::args::{self, Completion};
+use crate::context::Context;
+use crate::output::Outcome;
+
+/// Prints the script.
+pub(crate) fn run(arguments: &Completion, context: &mut Context) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut args::command(), "polyarch", &mut script);
+    context.output.raw(&script);
+    Ok(())
+}

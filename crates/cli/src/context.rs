@@ -1,0 +1,97 @@
+//! What every command is handed: settings, output, and what is opened only when it is needed.
+
+use std::future::Future;
+
+use settings::{EnvVar, Environment, PathFlags, Paths};
+use tokio::runtime::Runtime;
+
+use crate::args::Global;
+use crate::exit::Exit;
+use crate::output::{Failure, Outcome, Output};
+use crate::program::Program;
+use crate::signals;
+
+/// One run of the program.
+pub(crate) struct Context {
+    program: Program,
+    environment: Environment,
+    global: Global,
+    /// Where results and messages go.
+    pub(crate) output: Output,
+    runtime: Option<Runtime>,
+    paths: Option<Paths>,
+}
+
+impl Context {
+    /// Opens nothing yet.
+    pub(crate) fn new(program: Program, environment: Environment, global: Global, output: Output) -> Self {
+        Self { program, environment, global, output, runtime: None, paths: None }
+    }
+
+    /// How the program was started.
+    pub(crate) fn program(&self) -> Program {
+        self.program
+    }
+
+    /// The environment of the process.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// What `-D` and `POLYARCH_LOG` ask for.
+    pub(crate) fn log_filter(&self) -> Option<String> {
+        match (self.environment.get(EnvVar::PolyarchLog), self.global.debug) {
+            (Some(filter), _) => Some(filter.to_owned()),
+            (None, true) => Some("info,polyarch=debug".to_owned()),
+            (None, false) => None,
+        }
+    }
+
+    /// The directories of this user.
+    pub(crate) fn paths(&mut self) -> Outcome<&Paths> {
+        if self.paths.is_none() {
+            let flags = PathFlags { docker_config: self.global.config.clone(), data: self.global.data.clone() };
+            let paths = Paths::new(&self.environment, &flags)
+                .map_err(|error| Failure::chain(Exit::Failure, &error).hint(error.hint()))?;
+            self.paths = Some(paths);
+        }
+        self.paths.as_ref().ok_or_else(|| Failure::new(Exit::Failure, "no directories"))
+    }
+
+    /// Says what was found broken on the way and did not stop the work.
+    pub(crate) fn tell_warnings(&mut self) {}
+
+    /// Ends the use of the context.
+    pub(crate) fn into_output(self) -> Output {
+        self.output
+    }
+
+    /// Runs what waits for I/O. Ctrl-C ends the process at once: every file that is written is written whole or not at
+    /// all, so there is nothing to tidy up.
+    pub(crate) fn block_on<T>(&mut self, work: impl Future<Output = T>) -> Outcome<T> {
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => runtime()?,
+        };
+        let signals = runtime.spawn(signals::end_process());
+        let result = runtime.block_on(work);
+        signals.abort();
+        self.runtime = Some(runtime);
+        Ok(result)
+    }
+
+    /// The same for work that ends by itself, and in its own time, when a signal comes.
+    pub(crate) fn block_on_until_drained<T>(&mut self, work: impl Future<Output = T>) -> Outcome<T> {
+        Ok(runtime()?.block_on(work))
+    }
+}
+
+/// Two workers: one connection's TLS must not wait for another's, and more threads would cost start-up for nothing.
+fn runtime() -> Outcome<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("polyarch")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::chain(Exit::Failure, &error).context("failed to start the runtime"))
+}
