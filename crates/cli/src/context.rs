@@ -1,8 +1,10 @@
 //! What every command is handed: settings, output, and what is opened only when it is needed.
 
 use std::future::Future;
+use std::sync::Arc;
 
-use settings::{EnvVar, Environment, PathFlags, Paths};
+use registry_client::{ClientOptions, RegistryClient};
+use settings::{CredentialStore, EnvVar, Environment, PathFlags, Paths};
 use tokio::runtime::Runtime;
 
 use crate::args::Global;
@@ -20,12 +22,13 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     runtime: Option<Runtime>,
     paths: Option<Paths>,
+    credentials: Option<Arc<CredentialStore>>,
 }
 
 impl Context {
     /// Opens nothing yet.
     pub(crate) fn new(program: Program, environment: Environment, global: Global, output: Output) -> Self {
-        Self { program, environment, global, output, runtime: None, paths: None }
+        Self { program, environment, global, output, runtime: None, paths: None, credentials: None }
     }
 
     /// How the program was started.
@@ -51,15 +54,37 @@ impl Context {
     pub(crate) fn paths(&mut self) -> Outcome<&Paths> {
         if self.paths.is_none() {
             let flags = PathFlags { docker_config: self.global.config.clone(), data: self.global.data.clone() };
-            let paths = Paths::new(&self.environment, &flags)
-                .map_err(|error| Failure::chain(Exit::Failure, &error).hint(error.hint()))?;
+            let paths = Paths::new(&self.environment, &flags)?;
             self.paths = Some(paths);
         }
         self.paths.as_ref().ok_or_else(|| Failure::new(Exit::Failure, "no directories"))
     }
 
+    /// The logins of this user. Files are read when the first one is asked for.
+    pub(crate) fn credentials(&mut self) -> Outcome<Arc<CredentialStore>> {
+        if let Some(credentials) = &self.credentials {
+            return Ok(Arc::clone(credentials));
+        }
+        let directory = self.paths()?.docker_config_dir.clone();
+        let credentials = Arc::new(CredentialStore::new(&self.environment, directory));
+        self.credentials = Some(Arc::clone(&credentials));
+        Ok(credentials)
+    }
+
+    /// A client of registries. Nothing is opened before its first request.
+    pub(crate) fn client(&mut self, insecure: bool) -> Outcome<RegistryClient> {
+        let cache_dir = self.paths()?.cache_dir.clone();
+        let options = ClientOptions { insecure, cache_dir, ..ClientOptions::new(&self.environment) };
+        Ok(RegistryClient::new(options, self.credentials()?))
+    }
+
     /// Says what was found broken on the way and did not stop the work.
-    pub(crate) fn tell_warnings(&mut self) {}
+    pub(crate) fn tell_warnings(&mut self) {
+        let Some(credentials) = &self.credentials else { return };
+        for warning in credentials.warnings() {
+            self.output.warning(warning);
+        }
+    }
 
     /// Ends the use of the context.
     pub(crate) fn into_output(self) -> Output {

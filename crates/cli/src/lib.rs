@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod context;
 mod exit;
+mod failures;
 mod manifest;
 mod output;
 mod program;

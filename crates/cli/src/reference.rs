@@ -68,7 +68,10 @@ fn commands() -> Vec<Page> {
          | command | what it does |\n| --- | --- |\n",
     );
     let mut pages = Vec::new();
-    for command in root.get_subcommands() {
+    // clap puts a command that was changed last.
+    let (manifest, others): (Vec<_>, Vec<_>) =
+        root.get_subcommands().partition(|command| command.get_name() == "manifest");
+    for command in manifest.into_iter().chain(others) {
         let name = command.get_name();
         if name == "help" {
             continue;
@@ -84,7 +87,7 @@ fn commands() -> Vec<Page> {
 }
 
 fn help(command: &clap::Command) -> String {
-    let text = command.clone().term_width(WIDTH).render_long_help().to_string();
+    let text = command.clone().term_width(WIDTH).render_help().to_string();
     // clap pads some lines.
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

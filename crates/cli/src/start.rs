@@ -36,9 +36,7 @@ fn run(program: Program, mut line: Vec<OsString>, environment: Environment, outp
     let cli = match parse(program, line) {
         Ok(cli) => cli,
         Err(error) => {
-            // There is nobody to tell that the message could not be printed.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            return tell_usage(&error, output);
         }
     };
     let mut context = Context::new(program, environment, cli.global, output);
@@ -58,6 +56,17 @@ fn parse(program: Program, line: Vec<OsString>) -> Result<Cli, clap::Error> {
     }
     let matches = command.try_get_matches_from(std::iter::once(OsString::from("polyarch")).chain(line))?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Prints clap's words: help as it is, with its colours; a mistake without, because it quotes the arguments.
+fn tell_usage(error: &clap::Error, mut output: Output) -> Exit {
+    if error.use_stderr() {
+        output.note(error.render().to_string().trim_end());
+        return Exit::Usage;
+    }
+    // There is nobody to tell that help could not be printed.
+    let _ = error.print();
+    Exit::Success
 }
 
 fn finish(mut output: Output, outcome: Outcome, prefix: &str) -> Exit {

@@ -20,7 +20,7 @@ pub(crate) struct Login {
     /// Allow plain HTTP and unverified TLS
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Try the login and say where it would be kept, but keep nothing
+    /// Try the login and keep nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -1,6 +1,8 @@
 //! One file per command: arguments → request → report → output.
 
 mod completion;
+mod login;
+mod logout;
 mod version;
 
 use crate::args::Command;
@@ -14,6 +16,8 @@ pub(crate) fn run(command: Command, context: &mut Context) -> Outcome {
         Command::Manifest => crate::manifest::run(Vec::new(), context),
         Command::Completion(arguments) => completion::run(&arguments, context),
         Command::Version(arguments) => version::run(&arguments, context),
+        Command::Login(arguments) => login::run(&arguments, context),
+        Command::Logout(arguments) => logout::run(&arguments, context),
         _ => Err(crate::output::Failure::new(crate::exit::Exit::Failure, "not built in yet")),
     }
 }
