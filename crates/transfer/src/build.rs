@@ -23,7 +23,7 @@ pub(crate) enum Work {
     /// Ask for a document of the plan.
     Check { document: usize, at: Target },
     /// Place a blob.
-    Blob { descriptor: Descriptor, origin: Arc<dyn ImageStore>, mount: bool },
+    Blob { descriptor: Box<Descriptor>, origin: Arc<dyn ImageStore>, mount: bool },
     /// Write a document of the plan.
     Put { document: usize, tag: Option<Tag> },
 }
@@ -223,7 +223,7 @@ impl Builder<'_> {
             return Some(step);
         }
         let planned = &self.plan.blobs[blob];
-        let origin = Arc::clone(planned.origin.as_ref()?);
+        let origin = Arc::clone(&self.plan.origins[planned.origin?]);
         let Descriptor { digest, size, media_type, .. } = planned.descriptor.clone();
         let mount = planned.place == Place::SameMedium;
         let action = match planned.place {
@@ -234,7 +234,7 @@ impl Builder<'_> {
             }
             Place::Elsewhere => Action::Copy { digest, size, media_type, from: repository_name(&*origin) },
         };
-        let work = Work::Blob { descriptor: planned.descriptor.clone(), origin, mount };
+        let work = Work::Blob { descriptor: Box::new(planned.descriptor.clone()), origin, mount };
         let step = self.step(action, checks.to_vec(), work);
         self.blob_step[blob] = Some(step);
         Some(step)

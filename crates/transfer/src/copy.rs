@@ -1,9 +1,11 @@
 //! One image or index from one store to another.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::{join, try_join_all};
-use image::{Digest, Document, Tag, Target};
+use futures_util::future::{join, try_join, try_join_all};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use image::{Digest, Document, MediaKind, Tag, Target};
 use serde::Serialize;
 use store::ImageStore;
 
@@ -57,8 +59,8 @@ impl CopyRequest {
         Self { source, from, target, tags, selection: Selection::all(), limits: WalkLimits::default() }
     }
 
-    /// Reads the source, and asks the target for the first tag meanwhile. If that is in order already, nothing below
-    /// the root is read.
+    /// Reads the source, and asks the target for the first tag meanwhile: if that is in order, nothing below the root is
+    /// read. Else reads what the index lists, and asks the target for that meanwhile if it is another medium.
     pub async fn plan(&self) -> Result<CopyPlan, TransferError> {
         let same_repository = place_of(&*self.source, &*self.target, &Digest::sha256(b"")) == Place::Here;
         let first = self.tags.first().filter(|_| !same_repository).map(|tag| Target::Tag(tag.clone()));
@@ -74,31 +76,73 @@ impl CopyRequest {
 
         let everything = self.selection == Selection::all();
         let mut nodes = Vec::new();
+        let mut asked = HashMap::new();
         let mut root = root;
         if !everything || (!same_repository && there.as_ref() != Some(root.digest())) {
-            let collection = collect_below(&*self.source, root, &self.selection, &self.limits).await?;
+            let children = self.ask_for_children(&root);
+            let collected = collect_below(&*self.source, root.clone(), &self.selection, &self.limits);
+            let (collection, answers) = try_join(collected, children).await?;
             (root, nodes) = self.part(collection)?;
+            asked = answers;
         }
+        let first_in_order = there.as_ref() == Some(root.digest());
 
         let mut plan = Plan::new(Arc::clone(&self.target));
         let mut tags: Vec<&Tag> = self.tags.iter().collect();
         if same_repository {
             plan.add_present(root.clone());
-        } else if there.as_ref() == Some(root.digest()) {
+        } else if first_in_order {
             plan.add_found(root.clone());
             tags = self.tags_to_write(&root).await?;
+        } else if asked.get(root.digest()) == Some(&true) {
+            plan.add_found(root.clone());
         } else {
-            for node in nodes {
-                self.add(&mut plan, node.document)?;
-            }
             if first.is_some() {
-                plan.assume_absent(root.digest()).map_err(|error| self.plan_error(error))?;
+                asked.insert(root.digest().clone(), false);
+            }
+            for node in nodes {
+                let digest = node.document.digest().clone();
+                match asked.get(&digest) {
+                    Some(true) => plan.add_found(node.document),
+                    Some(false) => {
+                        self.add(&mut plan, node.document)?;
+                        plan.assume_absent(&digest).map_err(|error| self.plan_error(error))?;
+                    }
+                    None => self.add(&mut plan, node.document)?,
+                }
             }
         }
         for tag in tags {
             plan.tag(root.digest(), tag.clone()).map_err(|error| self.plan_error(error))?;
         }
         Ok(CopyPlan { plan, root })
+    }
+
+    /// Which images of an index the target has (and the root, if it is not asked for by tag), asked while they are read from the source: coming from another medium
+    /// that saves their blobs, within one medium a mount is as cheap as the question.
+    async fn ask_for_children(&self, root: &Document) -> Result<HashMap<Digest, bool>, TransferError> {
+        let images = root.index().into_iter().flat_map(|index| &index.manifests);
+        let mut images: Vec<Digest> = images
+            .filter(|entry| entry.media_type.kind() == MediaKind::Manifest)
+            .map(|entry| entry.digest.clone())
+            .collect();
+        if self.tags.is_empty() {
+            images.push(root.digest().clone());
+        }
+        images.sort();
+        images.dedup();
+        if self.source.medium() == self.target.medium() || images.len() > self.limits.entries {
+            return Ok(HashMap::new());
+        }
+        stream::iter(images)
+            .map(|digest| async move {
+                let at = Target::Digest(digest.clone());
+                let there = is_there(&*self.target, &at, &digest).await;
+                there.map(|there| (digest, there)).map_err(|source| read_error(&*self.target, &at, source))
+            })
+            .buffer_unordered(self.limits.concurrency.max(1))
+            .try_collect()
+            .await
     }
 
     fn add(&self, plan: &mut Plan, document: Document) -> Result<(), TransferError> {

@@ -22,6 +22,7 @@ pub struct Plan {
     pub(crate) document_of: HashMap<Digest, usize>,
     pub(crate) blobs: Vec<PlannedBlob>,
     pub(crate) blob_of: HashMap<Digest, usize>,
+    pub(crate) origins: Vec<Arc<dyn ImageStore>>,
     /// Which document, under which tag.
     pub(crate) tags: Vec<(usize, Tag)>,
     /// Made when it is first looked at; every addition drops it.
@@ -61,7 +62,8 @@ pub(crate) enum Place {
 pub(crate) struct PlannedBlob {
     pub(crate) descriptor: Descriptor,
     pub(crate) place: Place,
-    pub(crate) origin: Option<Arc<dyn ImageStore>>,
+    /// Which of the plan's origins has it, unless it is here.
+    pub(crate) origin: Option<usize>,
 }
 
 /// Why something cannot be part of a plan.
@@ -111,6 +113,7 @@ impl Plan {
             document_of: HashMap::new(),
             blobs: Vec::new(),
             blob_of: HashMap::new(),
+            origins: Vec::new(),
             tags: Vec::new(),
             built: OnceLock::new(),
         }
@@ -133,9 +136,11 @@ impl Plan {
             .filter(|blob| blob.media_type.kind() != MediaKind::ForeignLayer)
             .cloned()
             .collect();
+        self.origins.push(origin);
+        let origin = self.origins.len() - 1;
         let (mut blobs, mut seen) = (Vec::with_capacity(wanted.len()), HashSet::new());
         for descriptor in wanted {
-            let blob = self.add_blob(descriptor, place, &origin)?;
+            let blob = self.add_blob(descriptor, place, origin)?;
             if seen.insert(blob) {
                 blobs.push(blob);
             }
@@ -159,11 +164,13 @@ impl Plan {
     /// Adds a document, image or index, that is known to be in the target repository with all that it refers to; it
     /// can then get a tag, or be a child.
     pub fn add_present(&mut self, document: Document) {
+        self.blobs_are_here(&document);
         self.add(Planned::new(document, Place::Here, Vec::new()));
     }
 
     /// As [`Plan::add_present`], of a document that the target was asked for.
     pub(crate) fn add_found(&mut self, document: Document) {
+        self.blobs_are_here(&document);
         self.add(Planned { found: true, ..Planned::new(document, Place::Here, Vec::new()) });
     }
 
@@ -209,6 +216,19 @@ impl Plan {
         repository_name(&*self.target)
     }
 
+    /// A repository that has an image has its blobs, which then need not be moved for other images either.
+    fn blobs_are_here(&mut self, document: &Document) {
+        let Some(manifest) = document.manifest() else { return };
+        for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if let Some(&index) = self.blob_of.get(&descriptor.digest) {
+                self.blobs[index].place = Place::Here;
+                continue;
+            }
+            self.blob_of.insert(descriptor.digest.clone(), self.blobs.len());
+            self.blobs.push(PlannedBlob { descriptor: descriptor.clone(), place: Place::Here, origin: None });
+        }
+    }
+
     fn add(&mut self, planned: Planned) {
         self.built.take();
         let digest = planned.document.digest().clone();
@@ -223,12 +243,7 @@ impl Plan {
         }
     }
 
-    fn add_blob(
-        &mut self,
-        descriptor: Descriptor,
-        place: Place,
-        origin: &Arc<dyn ImageStore>,
-    ) -> Result<usize, PlanError> {
+    fn add_blob(&mut self, descriptor: Descriptor, place: Place, origin: usize) -> Result<usize, PlanError> {
         if let Some(&index) = self.blob_of.get(&descriptor.digest) {
             let known = &mut self.blobs[index];
             if known.descriptor.size != descriptor.size {
@@ -239,13 +254,13 @@ impl Plan {
                 });
             }
             if known.place < place {
-                (known.place, known.origin) = (place, Some(Arc::clone(origin)));
+                (known.place, known.origin) = (place, Some(origin));
             }
             return Ok(index);
         }
         let index = self.blobs.len();
         self.blob_of.insert(descriptor.digest.clone(), index);
-        self.blobs.push(PlannedBlob { descriptor, place, origin: Some(Arc::clone(origin)) });
+        self.blobs.push(PlannedBlob { descriptor, place, origin: Some(origin) });
         Ok(index)
     }
 }

@@ -286,7 +286,7 @@ impl<'a> State<'a> {
 /// One step with all that it needs, so that it can run on any thread.
 enum Task {
     Check { target: Arc<dyn ImageStore>, at: Target, digest: Digest },
-    Blob { target: Arc<dyn ImageStore>, origin: Origin },
+    Blob { target: Arc<dyn ImageStore>, origin: Box<Origin> },
     Put { target: Arc<dyn ImageStore>, document: Document, tag: Option<Tag>, ask_first: bool },
 }
 
@@ -305,14 +305,14 @@ impl Task {
                 Self::Check { target, at: at.clone(), digest }
             }
             Work::Blob { descriptor, origin, mount } => {
-                let origin = Origin {
-                    descriptor: descriptor.clone(),
+                let origin = Box::new(Origin {
+                    descriptor: (**descriptor).clone(),
                     store: Arc::clone(origin),
                     mount: *mount,
                     bodies: (descriptor.size > state.options.big).then(|| Arc::clone(bodies)),
                     step: index,
                     moved: moved.clone(),
-                };
+                });
                 Self::Blob { target, origin }
             }
             Work::Put { document, tag } => Self::Put {
@@ -333,7 +333,7 @@ impl Task {
                 Ok(if there { Outcome::Found } else { Outcome::Absent }.into())
             }
             Self::Blob { target, origin } => {
-                let placement = target.place_blob(&origin.descriptor, &origin).await?;
+                let placement = target.place_blob(&origin.descriptor, &*origin).await?;
                 Ok(match placement {
                     BlobPlacement::AlreadyThere => Outcome::AlreadyThere,
                     BlobPlacement::Mounted => Outcome::Mounted,

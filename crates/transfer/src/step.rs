@@ -123,8 +123,9 @@ impl fmt::Display for Action {
                 [] => write!(f, "{at} for {digest}"),
                 skips => write!(f, "{at} for {digest}: if it is there, skip {}", Numbers(skips)),
             },
-            Self::Mount { digest, size, from, .. } => write!(f, "{digest} ({}) from {from}", ByteSize(*size)),
-            Self::Copy { digest, size, from, .. } => write!(f, "{digest} ({}) from {from}", ByteSize(*size)),
+            Self::Mount { digest, size, from, .. } | Self::Copy { digest, size, from, .. } => {
+                write!(f, "{digest} ({}) from {from}", ByteSize(*size))
+            }
             Self::Put { to, size, platform, .. } => {
                 write!(f, "{to} ({})", ByteSize(*size))?;
                 platform.as_ref().map_or(Ok(()), |platform| write!(f, " {platform}"))

@@ -1,0 +1,6 @@
+//! The copy engine over stores in memory.
+
+mod collect;
+mod copy;
+mod memory;
+mod plan;
