@@ -106,7 +106,7 @@ pub async fn collect(
 }
 
 /// As [`collect`], of a root that has been read.
-pub(crate) async fn collect_below(
+pub async fn collect_below(
     store: &dyn ImageStore,
     root: Document,
     selection: &Selection,

@@ -14,7 +14,7 @@ mod report;
 mod run;
 mod step;
 
-pub use collect::{Attestations, Collection, Node, Selection, WalkLimits, collect};
+pub use collect::{Attestations, Collection, Node, Selection, WalkLimits, collect, collect_below};
 pub use copy::{CopyPlan, CopyReport, CopyRequest, copy};
 pub use error::TransferError;
 pub use plan::{Plan, PlanError};
