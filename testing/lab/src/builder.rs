@@ -1,5 +1,6 @@
 //! How a lab is asked for.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::auth::Auth;
@@ -26,6 +27,7 @@ pub struct Builder {
     pub(crate) latency: Latency,
     pub(crate) quirks: Quirks,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) address: Option<IpAddr>,
     pub(crate) port: u16,
 }
 
@@ -57,6 +59,12 @@ impl Builder {
     /// Adds a fault.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
+        self
+    }
+
+    /// Another address than 127.0.0.1, which the machine must have: some clients treat loopback in their own way.
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
         self
     }
 

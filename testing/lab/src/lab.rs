@@ -1,7 +1,7 @@
 //! A running lab: its address, its log, its content.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -143,7 +143,7 @@ impl Lab {
     }
 
     pub(crate) fn start_with(builder: Builder) -> Result<Self, Box<dyn std::error::Error>> {
-        let identity = if builder.tls.enabled { Some(identity(builder.tls)?) } else { None };
+        let identity = if builder.tls.enabled { Some(identity(builder.tls, builder.address)?) } else { None };
         let files = match &identity {
             Some(identity) => {
                 let directory = tempfile::tempdir()?;
@@ -154,7 +154,8 @@ impl Lab {
             }
             None => None,
         };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, builder.port))?;
+        let ip = builder.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let listener = std::net::TcpListener::bind((ip, builder.port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime =

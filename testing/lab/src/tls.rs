@@ -1,5 +1,6 @@
 //! Certificates and TLS settings of a lab.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -63,7 +64,7 @@ pub(crate) struct Identity {
 }
 
 /// Makes keys and certificates anew: nothing is committed that could be mistaken for a secret.
-pub(crate) fn identity(tls: Tls) -> Result<Identity, Box<dyn std::error::Error>> {
+pub(crate) fn identity(tls: Tls, address: Option<IpAddr>) -> Result<Identity, Box<dyn std::error::Error>> {
     let ca_key = KeyPair::generate()?;
     let ca_params = {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
@@ -77,7 +78,10 @@ pub(crate) fn identity(tls: Tls) -> Result<Identity, Box<dyn std::error::Error>>
     let leaf_key = KeyPair::generate()?;
     let names = match tls.certificate {
         Certificate::WrongHost => vec!["elsewhere.example".to_owned()],
-        _ => vec!["127.0.0.1".to_owned(), "::1".to_owned(), "localhost".to_owned()],
+        _ => vec!["127.0.0.1".to_owned(), "::1".to_owned(), "localhost".to_owned()]
+            .into_iter()
+            .chain(address.map(|address| address.to_string()))
+            .collect(),
     };
     let mut leaf = CertificateParams::new(names)?;
     leaf.distinguished_name.push(DnType::CommonName, "polyarch lab");
