@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use image::RegistryHost;
 
+use crate::helper::HelperFailure;
 use crate::secret::Secret;
 
 /// The key of Docker Hub in every credential store of Docker.
@@ -47,6 +48,18 @@ impl Credentials {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
+    /// A token that cannot stand in a header, so that sending it could send something else too.
+    #[error("the token for `{host}` has a control character in it")]
+    ControlCharacter {
+        /// The registry.
+        host: RegistryHost,
+    },
+    /// A user name that cannot be kept.
+    #[error("the user name {0}")]
+    Username(&'static str),
+    /// A user name without a password, which Docker takes for no login.
+    #[error("the password is empty")]
+    EmptyPassword,
     /// A file could not be read or written.
     #[error("{action} `{}`", path.display())]
     File {
@@ -57,11 +70,41 @@ pub enum CredentialError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file is not what it should be, so that it is not edited.
+    #[error("edit `{}`: {fault}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A credential helper did not do what it was asked to.
+    #[error("{action} credentials for `{host}` with the credential helper `{program}`")]
+    Helper {
+        /// What was being done: `store` or `erase`.
+        action: &'static str,
+        /// The registry.
+        host: RegistryHost,
+        /// The helper's program.
+        program: String,
+        /// What went wrong.
+        source: HelperFailure,
+    },
 }
 
 impl CredentialError {
     /// What a person can try, if there is something.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::ControlCharacter { host } => Some(format!("log in to `{host}` again")),
+            Self::Username(_) | Self::EmptyPassword | Self::File { .. } => None,
+            Self::Malformed { path, .. } => Some(format!("mend `{}`, or move it away", path.display())),
+            Self::Helper { program, source, .. } => match source {
+                HelperFailure::NotInPath => Some(format!(
+                    "install `{program}`, or take it out of `credsStore` and `credHelpers` in `config.json`"
+                )),
+                _ => None,
+            },
+        }
     }
 }

@@ -150,14 +150,28 @@ impl EnvVar {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
-    fallback_home: Option<PathBuf>,
+    fallback: Fallback,
+}
+
+/// What the system knows where the variables say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Fallback {
+    home: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
 }
 
 impl Environment {
     /// The environment of this process. For the binary's `main` alone: everything else is given an `Environment`.
     pub fn from_process() -> Self {
         // `home_dir` asks the user database where `HOME` is not set, as Docker does.
-        Self { variables: std::env::vars_os().collect(), fallback_home: std::env::home_dir() }
+        let mut fallback = Fallback { home: std::env::home_dir(), runtime_dir: None };
+        #[cfg(target_os = "linux")]
+        {
+            // The containers tools' own place where there is no session, as for root.
+            let user = rustix::process::getuid().as_raw().to_string();
+            fallback.runtime_dir = Some(Path::new("/run/containers").join(user));
+        }
+        Self { variables: std::env::vars_os().collect(), fallback }
     }
 
     /// The value of `variable`, if it is set, not empty and text.
@@ -182,12 +196,17 @@ impl Environment {
 
     /// The home directory, if it is known.
     pub fn home(&self) -> Option<&Path> {
-        self.path(EnvVar::Home).or(self.fallback_home.as_deref())
+        self.path(EnvVar::Home).or(self.fallback.home.as_deref())
     }
 
     /// Every variable there is, for a child process.
     pub fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// `XDG_RUNTIME_DIR`, or what the containers tools use without it.
+    pub(crate) fn runtime_dir(&self) -> Option<PathBuf> {
+        self.path(EnvVar::XdgRuntimeDir).or(self.fallback.runtime_dir.as_deref()).map(Path::to_owned)
     }
 
     /// An XDG base directory: `variable` if it is an absolute path, else `default` under the home directory.
@@ -202,7 +221,7 @@ impl Environment {
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { variables, fallback_home: None }
+        Self { variables, fallback: Fallback::default() }
     }
 }
 

@@ -2,18 +2,29 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod auth_file;
+mod auths;
 mod certs;
+mod config_edit;
+mod config_write;
 mod credential_store;
 mod credentials;
+mod docker_config;
 mod environment;
+mod helper;
+mod json;
+mod login;
 mod paths;
 mod proxy;
 mod secret;
+mod shown;
 
 pub use certs::{HostTls, TlsFiles, TlsFilesError, TrustRoots};
-pub use credential_store::{CredentialStore, Stored};
+pub use credential_store::CredentialStore;
 pub use credentials::{CredentialError, Credentials, HUB_KEY, server_key};
 pub use environment::{EnvVar, Environment, Group};
+pub use helper::HelperFailure;
+pub use login::Stored;
 pub use paths::{PathFlags, Paths, PathsError};
 pub use proxy::{ProxyRules, ProxyServer};
 pub use secret::Secret;
