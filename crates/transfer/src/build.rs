@@ -223,7 +223,7 @@ impl Builder<'_> {
             return Some(step);
         }
         let planned = &self.plan.blobs[blob];
-        let origin = Arc::clone(&self.plan.origins[planned.origin?]);
+        let origin = Arc::clone(planned.origin.as_ref()?);
         let Descriptor { digest, size, media_type, .. } = planned.descriptor.clone();
         let mount = planned.place == Place::SameMedium;
         let action = match planned.place {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use image::{Descriptor, Digest, Document, ImageConfig, MediaKind, Platform, Target};
+use image::{Descriptor, Digest, Document, ImageConfig, MediaKind, Platform, PlatformMatcher, Target};
 use store::{ImageStore, StoreError, StoreErrorKind};
 
 use crate::error::TransferError;
@@ -11,7 +11,7 @@ use crate::error::TransferError;
 /// What to take of an index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Platforms to take; none: all.
+    /// Platforms to take, in any spelling but without fall-back; none: all.
     pub platforms: Vec<Platform>,
     /// What to do with BuildKit's attestations.
     pub attestations: Attestations,
@@ -116,6 +116,7 @@ pub async fn collect_below(
         store,
         selection,
         limits,
+        matchers: selection.platforms.iter().map(PlatformMatcher::exact).collect(),
         what: store.spell(&Target::Digest(root.digest().clone())),
         documents: HashMap::new(),
         kept: HashMap::new(),
@@ -140,6 +141,8 @@ struct Walk<'a> {
     store: &'a dyn ImageStore,
     selection: &'a Selection,
     limits: &'a WalkLimits,
+    /// One per wanted platform. They do not fall back: what is copied is what was named.
+    matchers: Vec<PlatformMatcher>,
     /// The root, for messages.
     what: String,
     documents: HashMap<Digest, Document>,
@@ -235,8 +238,8 @@ impl Walk<'_> {
     fn wants(&mut self, platform: &Platform) -> bool {
         let have = platform.normalized();
         let mut wanted = false;
-        for (position, want) in self.selection.platforms.iter().enumerate() {
-            if satisfies(&have, &want.normalized()) {
+        for (position, matcher) in self.matchers.iter().enumerate() {
+            if matcher.matches(platform) {
                 self.met.insert(position);
                 wanted = true;
             }
@@ -329,13 +332,4 @@ impl Walk<'_> {
 
 fn is_attestation(entry: &Descriptor) -> bool {
     entry.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
-}
-
-/// Whether `have` is what `want` asks for, both normalised: a version or features only where they are asked for.
-fn satisfies(have: &Platform, want: &Platform) -> bool {
-    have.os == want.os
-        && have.architecture == want.architecture
-        && have.variant == want.variant
-        && (want.os_version.is_empty() || want.os_version == have.os_version)
-        && want.os_features.iter().all(|feature| have.os_features.contains(feature))
 }

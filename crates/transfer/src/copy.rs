@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::{join, try_join, try_join_all};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use image::{Digest, Document, MediaKind, Tag, Target};
+use image::{Digest, Document, IndexEditor, MediaKind, Tag, Target};
 use serde::Serialize;
 use store::ImageStore;
 
@@ -154,19 +154,37 @@ impl CopyRequest {
         added.map_err(|error| self.plan_error(error))
     }
 
-    /// What is written at the root, and all documents. Of a part of an index that is one image, the image.
-    fn part(&self, collection: Collection) -> Result<(Document, Vec<Node>), TransferError> {
+    /// What is written at the root, and all documents. A part of an index that is one image is that image; of another
+    /// part it is the index without the other entries, whose bytes stay as they were.
+    fn part(&self, mut collection: Collection) -> Result<(Document, Vec<Node>), TransferError> {
+        let root = collection.root().clone();
         if collection.is_whole() {
-            return Ok((collection.root().clone(), collection.nodes));
+            return Ok((root, collection.nodes));
         }
-        let what = self.source.spell(&Target::Digest(collection.root().digest().clone()));
-        let left_out = collection.left_out.len();
-        let mut images: Vec<Node> =
-            collection.nodes.into_iter().filter(|node| node.document.manifest().is_some()).collect();
-        match images.pop() {
-            Some(image) if images.is_empty() => Ok((image.document.clone(), vec![image])),
-            _ => Err(TransferError::Part { what, kept: images.len() + 1, left_out }),
+        let refuse = |reason: String| TransferError::Part {
+            what: self.source.spell(&Target::Digest(root.digest().clone())),
+            reason,
+        };
+        collection.nodes.pop();
+        if let [image] = collection.nodes.as_slice()
+            && image.document.manifest().is_some()
+        {
+            return Ok((image.document.clone(), collection.nodes));
         }
+        if collection.nodes.iter().any(|node| node.depth > 1) {
+            return Err(refuse("it has indexes within".to_owned()));
+        }
+        let entries = root.index().map(|index| index.manifests.as_slice()).unwrap_or_default();
+        let mut editor = IndexEditor::new(&root).map_err(|error| refuse(error.to_string()))?;
+        for (position, entry) in entries.iter().enumerate().rev() {
+            if collection.left_out.contains(entry) {
+                editor.remove(position).map_err(|error| refuse(error.to_string()))?;
+            }
+        }
+        let edited = editor.finish().map_err(|error| refuse(error.to_string()))?;
+        let descriptor = edited.descriptor();
+        collection.nodes.push(Node { document: edited.clone(), descriptor, parent: None, depth: 0 });
+        Ok((edited, collection.nodes))
     }
 
     /// The tags after the first that are not in order yet.

@@ -61,15 +61,13 @@ pub enum TransferError {
         /// Platforms that are there.
         available: Vec<Platform>,
     },
-    /// A selection that leaves more than one image of an index would need another index.
-    #[error("copy a part of {what}: {kept} entries of {} would need an index of their own", .kept + .left_out)]
+    /// A part of an index cannot be written as an index of its own.
+    #[error("take a part of {what}: {reason}")]
     Part {
         /// The index.
         what: String,
-        /// How many entries were wanted.
-        kept: usize,
-        /// How many were not.
-        left_out: usize,
+        /// Why.
+        reason: String,
     },
     /// A step failed. What the report names is at the target and is not sent again by a second run.
     #[error("transfer to {target} ({} of {} documents and {} of {} blobs were done)",

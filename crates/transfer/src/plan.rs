@@ -22,7 +22,6 @@ pub struct Plan {
     pub(crate) document_of: HashMap<Digest, usize>,
     pub(crate) blobs: Vec<PlannedBlob>,
     pub(crate) blob_of: HashMap<Digest, usize>,
-    pub(crate) origins: Vec<Arc<dyn ImageStore>>,
     /// Which document, under which tag.
     pub(crate) tags: Vec<(usize, Tag)>,
     /// Made when it is first looked at; every addition drops it.
@@ -62,8 +61,8 @@ pub(crate) enum Place {
 pub(crate) struct PlannedBlob {
     pub(crate) descriptor: Descriptor,
     pub(crate) place: Place,
-    /// Which of the plan's origins has it, unless it is here.
-    pub(crate) origin: Option<usize>,
+    /// Who has it, unless it is here.
+    pub(crate) origin: Option<Arc<dyn ImageStore>>,
 }
 
 /// Why something cannot be part of a plan.
@@ -113,7 +112,6 @@ impl Plan {
             document_of: HashMap::new(),
             blobs: Vec::new(),
             blob_of: HashMap::new(),
-            origins: Vec::new(),
             tags: Vec::new(),
             built: OnceLock::new(),
         }
@@ -124,23 +122,37 @@ impl Plan {
     /// Blobs are mounted if `origin` is another repository of the target's medium and copied if it is of another
     /// medium. If `origin` *is* the target's repository, nothing is done and nothing asked.
     pub fn add_image(&mut self, document: Document, origin: Arc<dyn ImageStore>) -> Result<(), PlanError> {
+        let place = place_of(&*origin, &*self.target, document.digest());
+        self.add_manifest(document, place, move |_| Arc::clone(&origin))
+    }
+
+    /// Adds an image that is in no repository yet: its blobs, each from where `origin` says, then itself by digest.
+    pub fn add_new_image(
+        &mut self,
+        document: Document,
+        origin: impl Fn(&Descriptor) -> Arc<dyn ImageStore>,
+    ) -> Result<(), PlanError> {
+        self.add_manifest(document, Place::Elsewhere, origin)
+    }
+
+    fn add_manifest(
+        &mut self,
+        document: Document,
+        place: Place,
+        origin: impl Fn(&Descriptor) -> Arc<dyn ImageStore>,
+    ) -> Result<(), PlanError> {
         let Some(manifest) = document.manifest() else {
             return Err(PlanError::NotAnImage {
                 digest: document.digest().clone(),
                 media_type: document.media_type().clone(),
             });
         };
-        let place = place_of(&*origin, &*self.target, document.digest());
-        let wanted: Vec<Descriptor> = std::iter::once(&manifest.config)
-            .chain(&manifest.layers)
-            .filter(|blob| blob.media_type.kind() != MediaKind::ForeignLayer)
-            .cloned()
-            .collect();
-        self.origins.push(origin);
-        let origin = self.origins.len() - 1;
-        let (mut blobs, mut seen) = (Vec::with_capacity(wanted.len()), HashSet::new());
-        for descriptor in wanted {
-            let blob = self.add_blob(descriptor, place, origin)?;
+        let (mut blobs, mut seen) = (Vec::new(), HashSet::new());
+        for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if descriptor.media_type.kind() == MediaKind::ForeignLayer {
+                continue;
+            }
+            let blob = self.add_blob(descriptor, origin(descriptor))?;
             if seen.insert(blob) {
                 blobs.push(blob);
             }
@@ -243,12 +255,13 @@ impl Plan {
         }
     }
 
-    fn add_blob(&mut self, descriptor: Descriptor, place: Place, origin: usize) -> Result<usize, PlanError> {
+    fn add_blob(&mut self, descriptor: &Descriptor, origin: Arc<dyn ImageStore>) -> Result<usize, PlanError> {
+        let place = place_of(&*origin, &*self.target, &descriptor.digest);
         if let Some(&index) = self.blob_of.get(&descriptor.digest) {
             let known = &mut self.blobs[index];
             if known.descriptor.size != descriptor.size {
                 return Err(PlanError::SizeConflict {
-                    digest: descriptor.digest,
+                    digest: descriptor.digest.clone(),
                     first: known.descriptor.size,
                     second: descriptor.size,
                 });
@@ -260,7 +273,7 @@ impl Plan {
         }
         let index = self.blobs.len();
         self.blob_of.insert(descriptor.digest.clone(), index);
-        self.blobs.push(PlannedBlob { descriptor, place, origin: Some(origin) });
+        self.blobs.push(PlannedBlob { descriptor: descriptor.clone(), place, origin: Some(origin) });
         Ok(index)
     }
 }

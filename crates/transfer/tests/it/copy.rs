@@ -137,3 +137,20 @@ async fn one_platform_that_is_there_without_its_tag_gets_the_tag() {
     assert_eq!(counts(&world.take_log())["put"], 1);
     assert!(world.contents("other.io/dst").2.contains(&("arm64".to_owned(), images[1].digest().clone())));
 }
+
+#[tokio::test(start_paused = true)]
+async fn some_platforms_of_an_index_are_the_index_without_the_others() {
+    let world = World::new();
+    let (images, root) = world.seed_index("r.io/src");
+    let mut request = request(&world, "r.io/src", "other.io/dst", &["v1"]);
+    let platforms = ["linux/arm/v7", "linux/amd64"].iter().map(|text| Platform::parse(text).unwrap()).collect();
+    request.selection = Selection { platforms, ..Selection::default() };
+    let report = run(&request).await.unwrap();
+    let (blobs, documents, _) = world.contents("other.io/dst");
+    assert_eq!((blobs.len(), documents.len()), (12, 3));
+    let kept = world.document("other.io/dst", &report.digest);
+    let entries = |document: &image::Document| document.index().unwrap().manifests.clone();
+    assert_eq!(entries(&kept), [entries(&root)[0].clone(), entries(&root)[2].clone()]);
+    assert!(documents.contains(images[0].digest()) && documents.contains(images[2].digest()));
+    assert_eq!(report.report.documents.len(), 3);
+}

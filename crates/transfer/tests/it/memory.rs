@@ -106,6 +106,11 @@ impl World {
         )
     }
 
+    /// A document, without a call.
+    pub(crate) fn document(&self, name: &str, digest: &Digest) -> Document {
+        self.inner().repositories[name].documents[digest].clone()
+    }
+
     /// Puts a blob without a call.
     pub(crate) fn seed_blob(&self, name: &str, media_type: &str, bytes: impl Into<Bytes>) -> Descriptor {
         let bytes = bytes.into();
