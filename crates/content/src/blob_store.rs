@@ -54,13 +54,8 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     async fn stage(&self, algorithm: Algorithm) -> Result<Box<dyn BlobWriter>, ContentError>;
 
     /// Opens a stage again in order to append at `offset`. Bytes past `offset` are dropped; those before it are hashed
-    /// again, unless this process still knows their hash. `None`: another writer has it open.
-    async fn resume(
-        &self,
-        stage: &StageId,
-        offset: u64,
-        algorithm: Algorithm,
-    ) -> Result<Option<Box<dyn BlobWriter>>, ContentError>;
+    /// again, unless this process still knows their hash.
+    async fn resume(&self, stage: &StageId, offset: u64, algorithm: Algorithm) -> Result<Resumed, ContentError>;
 
     /// Drops a stage. It is no error if it is gone.
     async fn discard(&self, stage: &StageId) -> Result<(), ContentError>;
@@ -82,6 +77,16 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 
     /// Stages that no writer has open and that were last written more than `age` ago.
     async fn idle_stages(&self, age: std::time::Duration) -> Result<Vec<StageId>, ContentError>;
+}
+
+/// What came of opening a stage again.
+pub enum Resumed {
+    /// It is open.
+    Open(Box<dyn BlobWriter>),
+    /// Another writer has it open, in this process or another.
+    Busy,
+    /// It is gone, or holds fewer bytes than it should: a power cut took them.
+    Gone,
 }
 
 /// A stage that is open. Whoever holds it is the only writer, in all processes.

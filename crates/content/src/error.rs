@@ -96,12 +96,12 @@ pub enum ContentError {
         /// Where it points.
         current: Option<Digest>,
     },
-    /// The document is a child of tagged indexes, and the caller wanted those to stay whole.
+    /// Other documents need it, and the caller wanted those to stay whole.
     #[error("`{digest}` is part of {}", .parents.iter().map(|parent| format!("`{parent}`")).collect::<Vec<_>>().join(", "))]
     StillReferenced {
-        /// The document.
+        /// The document or blob.
         digest: Digest,
-        /// Digests of the tagged indexes that lead to it, and their tags as `digest (tag, tag)`.
+        /// Who needs it: `digest (tag, tag)`.
         parents: Vec<String>,
     },
     /// Metadata that cannot have been written by this program.

@@ -3,14 +3,16 @@
 
 mod blob_store;
 mod directory;
+pub mod disk;
 mod error;
 mod identity;
 mod metadata_store;
+pub mod sqlite;
 mod store;
 mod uploads;
 mod verify;
 
-pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Leftover, Placed, Placement};
+pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Leftover, Placed, Placement, Resumed};
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
 pub use identity::{RepositoryId, Scope, StageId, UploadId};
 pub use metadata_store::{

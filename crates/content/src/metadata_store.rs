@@ -131,18 +131,18 @@ pub struct PutOutcome {
     pub moved: Vec<(Tag, Option<Digest>)>,
 }
 
-/// How a document is to be deleted.
+/// How something is to be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DeleteOptions {
-    /// Refuse if an index that a tag leads to has it as a child.
-    pub keep_children_of_tagged: bool,
+    /// Refuse to take a document from an index that a tag leads to, or a blob from a document.
+    pub keep_whole: bool,
 }
 
 impl DeleteOptions {
-    /// Refuses to break an index that a tag leads to.
+    /// Refuses to break what remains.
     pub fn careful() -> Self {
-        Self { keep_children_of_tagged: true }
+        Self { keep_whole: true }
     }
 }
 
@@ -158,6 +158,8 @@ pub struct Page<T> {
 /// An upload session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
+    /// The repository that the bytes are for.
+    pub repository: RepositoryId,
     /// Its name.
     pub id: UploadId,
     /// Bytes received so far.
@@ -264,7 +266,12 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     async fn holders(&self, scope: Scope, digest: &Digest, limit: usize) -> Result<Vec<RepositoryId>, ContentError>;
 
     /// Writes that a repository holds a blob no longer. `false`: it did not. The bytes stay for other repositories.
-    async fn delete_blob(&self, repository: &RepositoryId, digest: &Digest) -> Result<bool, ContentError>;
+    async fn delete_blob(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        options: DeleteOptions,
+    ) -> Result<bool, ContentError>;
 
     /// Begins an upload session. It survives a crash of this process, but perhaps not a power cut.
     async fn start_upload(

@@ -16,6 +16,9 @@ use crate::metadata_store::{
 };
 use crate::{ContentError, RepositoryId, Scope};
 
+/// So many blobs share the directory fsyncs of at most 256 shards.
+const SETTLE_AT: usize = 8192;
+
 /// How a content store behaves.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -69,11 +72,9 @@ impl ContentStore {
                 self.blobs.discard(&stage).await?;
             }
         }
-        loop {
-            let unsettled = self.metadata.unsettled_blobs(1000).await?;
-            if unsettled.is_empty() {
-                break;
-            }
+        // Few unsettled blobs cost nothing; settling many at once costs few fsyncs for each.
+        let unsettled = self.metadata.unsettled_blobs(SETTLE_AT).await?;
+        if unsettled.len() == SETTLE_AT {
             self.blobs.settle(&unsettled).await?;
             self.metadata.mark_settled(&unsettled).await?;
         }
@@ -129,8 +130,13 @@ impl ContentStore {
     }
 
     /// Makes `repository` hold a blob no longer. `false`: it did not. Other repositories keep it.
-    pub async fn delete_blob(&self, repository: &RepositoryId, digest: &Digest) -> Result<bool, ContentError> {
-        self.metadata.delete_blob(repository, digest).await
+    pub async fn delete_blob(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        options: DeleteOptions,
+    ) -> Result<bool, ContentError> {
+        self.metadata.delete_blob(repository, digest, options).await
     }
 
     /// A document with its bytes.

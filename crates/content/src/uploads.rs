@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use image::{Algorithm, Digest};
 
-use crate::blob_store::{BlobWriter, ByteSource};
+use crate::blob_store::{BlobWriter, ByteSource, Resumed};
 use crate::metadata_store::{BlobContent, BlobRecord, Upload, UploadContent};
 use crate::{ContentError, ContentStore, RepositoryId, UploadId};
 
@@ -282,11 +282,14 @@ impl ContentStore {
                 }
                 Ok(writer)
             }
-            UploadContent::Staged(stage) => self
-                .blobs
-                .resume(stage, upload.offset, algorithm)
-                .await?
-                .ok_or_else(|| ContentError::UploadBusy(upload.id.clone())),
+            UploadContent::Staged(stage) => match self.blobs.resume(stage, upload.offset, algorithm).await? {
+                Resumed::Open(writer) => Ok(writer),
+                Resumed::Busy => Err(ContentError::UploadBusy(upload.id.clone())),
+                Resumed::Gone => {
+                    self.cancel_upload(&upload.repository, &upload.id).await?;
+                    Err(ContentError::UploadUnknown(upload.id.clone()))
+                }
+            },
         }
     }
 

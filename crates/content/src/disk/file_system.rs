@@ -1,0 +1,191 @@
+//! The file system calls that the disk store makes, behind a trait: so that a test can count them, and fail each.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// A file that is open.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// Takes the lock that tells other processes that a writer is at work. `false`: somebody has it.
+    fn try_lock(&self) -> io::Result<bool>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Reads up to `length` bytes at `offset`; fewer only at the end of the file.
+    fn read_at(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Cuts or extends the file.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+    /// Its length in bytes.
+    fn length(&self) -> io::Result<u64>;
+    /// Makes its bytes survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug)]
+pub struct DiskEntry {
+    /// Its name, if it is text.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was written last.
+    pub modified: SystemTime,
+}
+
+/// A file system.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Makes a file that did not exist, for its owner alone, to write and read.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to write and read.
+    fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to read.
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and those above it, for their owner alone.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory survive a power cut.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// The files in a directory. One that is not there has none.
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>>;
+}
+
+/// The file system of this machine, with a count of what is costly.
+#[derive(Clone, Debug, Default)]
+pub struct RealDisk {
+    file_syncs: Arc<AtomicU64>,
+    directory_syncs: Arc<AtomicU64>,
+}
+
+impl RealDisk {
+    /// How many times bytes of a file were made durable.
+    pub fn file_syncs(&self) -> u64 {
+        self.file_syncs.load(Ordering::Relaxed)
+    }
+
+    /// How many times the names in a directory were made durable.
+    pub fn directory_syncs(&self) -> u64 {
+        self.directory_syncs.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    syncs: Arc<AtomicU64>,
+}
+
+impl RealDisk {
+    fn wrap(&self, file: File) -> Box<dyn DiskFile> {
+        Box::new(RealFile { file, syncs: self.file_syncs.clone() })
+    }
+}
+
+impl DiskFile for RealFile {
+    fn try_lock(&self) -> io::Result<bool> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    #[cfg(unix)]
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+    }
+
+    #[cfg(not(unix))]
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        use std::io::Write;
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
+    }
+
+    fn read_at(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        // `read_to_end` fills spare capacity without zeroing it first; positional reads cannot.
+        self.file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::with_capacity(length);
+        (&mut self.file).take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.file.sync_data()
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(self.wrap(options.open(path)?))
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(self.wrap(OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(self.wrap(File::open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.directory_syncs.fetch_add(1, Ordering::Relaxed);
+        // Elsewhere a directory cannot be opened, and names are durable with the journal of the file system.
+        if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // Another process may have removed it since.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                let modified = metadata.modified().unwrap_or_else(|_| SystemTime::now());
+                found.push(DiskEntry { name, length: metadata.len(), modified });
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,342 @@
+//! Documents, their edges, and tags.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use image::{Descriptor, Digest, Document, MediaKind, MediaType, Tag, Target, View};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::failure::Failure;
+use super::{find_repository, make_repository, now, registry_of};
+use crate::metadata_store::{
+    DeleteOptions, DocumentRecord, PutOptions, PutOutcome, ReferencePolicy, StoredDocument, TagCondition,
+};
+use crate::{ContentError, ReferenceProblem, ReferenceReason, RepositoryId};
+
+/// From a repository and a tag or digest to a document: three look-ups in indexes, however many tags there are.
+macro_rules! select {
+    ($columns:literal, $target:expr) => {
+        match $target {
+            Target::Tag(_) => concat!(
+                "SELECT ",
+                $columns,
+                " FROM repositories r JOIN tags t ON t.repository = r.id AND t.name = ?3
+                  JOIN documents d ON d.id = t.document WHERE r.registry = ?1 AND r.name = ?2"
+            ),
+            Target::Digest(_) => concat!(
+                "SELECT ",
+                $columns,
+                " FROM repositories r JOIN documents d ON d.repository = r.id AND d.digest = ?3
+                  WHERE r.registry = ?1 AND r.name = ?2"
+            ),
+        }
+    };
+}
+
+fn text(target: &Target) -> &str {
+    match target {
+        Target::Tag(tag) => tag.as_str(),
+        Target::Digest(digest) => digest.as_str(),
+    }
+}
+
+pub(super) fn document(
+    connection: &Connection,
+    repository: &RepositoryId,
+    target: &Target,
+) -> Result<Option<StoredDocument>, Failure> {
+    let row = connection
+        .prepare_cached(select!("d.digest, d.media_type, d.bytes", target))?
+        .query_row(params![registry_of(repository), repository.name.as_str(), text(target)], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+        })
+        .optional()?;
+    let Some((digest, media_type, bytes)) = row else { return Ok(None) };
+    Ok(Some(StoredDocument {
+        digest: Digest::parse(&digest)?,
+        media_type: MediaType::new(media_type),
+        bytes: Bytes::from(bytes),
+    }))
+}
+
+pub(super) fn resolve(
+    connection: &Connection,
+    repository: &RepositoryId,
+    target: &Target,
+) -> Result<Option<DocumentRecord>, Failure> {
+    let row = connection
+        .prepare_cached(select!("d.digest, d.media_type, d.size", target))?
+        .query_row(params![registry_of(repository), repository.name.as_str(), text(target)], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?))
+        })
+        .optional()?;
+    let Some((digest, media_type, size)) = row else { return Ok(None) };
+    Ok(Some(DocumentRecord { digest: Digest::parse(&digest)?, media_type: MediaType::new(media_type), size }))
+}
+
+/// What a document's references lead to.
+#[derive(Default)]
+struct Edges {
+    children: BTreeSet<Digest>,
+    blobs: BTreeSet<i64>,
+    problems: Vec<ReferenceProblem>,
+}
+
+impl Edges {
+    fn problem(&mut self, digest: &Digest, reason: ReferenceReason) {
+        let problem = ReferenceProblem { digest: digest.clone(), reason };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn check_size(&mut self, descriptor: &Descriptor, actual: u64) {
+        if descriptor.size != actual {
+            self.problem(&descriptor.digest, ReferenceReason::WrongSize { stated: descriptor.size, actual });
+        }
+    }
+
+    /// A blob that the repository holds.
+    fn blob(&mut self, connection: &Connection, repository: i64, descriptor: &Descriptor) -> rusqlite::Result<bool> {
+        let found = connection
+            .prepare_cached(
+                "SELECT b.id, b.size FROM blobs b JOIN repository_blobs h ON h.blob = b.id AND h.repository = ?1
+                 WHERE b.digest = ?2",
+            )?
+            .query_row(params![repository, descriptor.digest.as_str()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?))
+            })
+            .optional()?;
+        let Some((id, size)) = found else { return Ok(false) };
+        self.check_size(descriptor, size);
+        self.blobs.insert(id);
+        Ok(true)
+    }
+
+    /// A document that the repository holds.
+    fn child(&mut self, connection: &Connection, repository: i64, descriptor: &Descriptor) -> rusqlite::Result<bool> {
+        let found = connection
+            .prepare_cached("SELECT size FROM documents WHERE repository = ?1 AND digest = ?2")?
+            .query_row(params![repository, descriptor.digest.as_str()], |row| row.get::<_, u64>(0))
+            .optional()?;
+        let Some(size) = found else { return Ok(false) };
+        self.check_size(descriptor, size);
+        Ok(true)
+    }
+
+    fn of(
+        connection: &Connection,
+        repository: i64,
+        document: &Document,
+        policy: ReferencePolicy,
+    ) -> rusqlite::Result<Self> {
+        let mut edges = Self::default();
+        match document.view() {
+            View::Manifest(manifest) => {
+                for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                    let held = edges.blob(connection, repository, descriptor)?;
+                    // Registries need not hold layers that must not be distributed.
+                    if !held && descriptor.media_type.kind() != MediaKind::ForeignLayer {
+                        edges.problem(&descriptor.digest, ReferenceReason::MissingBlob);
+                    }
+                }
+            }
+            View::Index(index) => {
+                for descriptor in &index.manifests {
+                    edges.children.insert(descriptor.digest.clone());
+                    let held = edges.child(connection, repository, descriptor)?
+                        || edges.blob(connection, repository, descriptor)?;
+                    if held || policy == ReferencePolicy::Sparse {
+                        continue;
+                    }
+                    let reason = match descriptor.media_type.kind() {
+                        MediaKind::Index | MediaKind::Manifest => ReferenceReason::MissingDocument,
+                        _ => ReferenceReason::MissingBlob,
+                    };
+                    edges.problem(&descriptor.digest, reason);
+                }
+            }
+        }
+        Ok(edges)
+    }
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    repository: &RepositoryId,
+    document: &Document,
+    options: &PutOptions,
+) -> Result<PutOutcome, Failure> {
+    let id = make_repository(connection, repository)?;
+    let edges = Edges::of(connection, id, document, options.references)?;
+    if !edges.problems.is_empty() {
+        return Err(ContentError::References(edges.problems).into());
+    }
+    let mut moved = Vec::with_capacity(options.tags.len());
+    for tag in &options.tags {
+        let current = tagged(connection, id, tag)?;
+        let holds = match &options.condition {
+            TagCondition::Any => true,
+            TagCondition::Absent => current.is_none(),
+            TagCondition::Present => current.is_some(),
+            TagCondition::OneOf(digests) => current.as_ref().is_some_and(|current| digests.contains(current)),
+        };
+        if !holds {
+            return Err(ContentError::TagMoved { tag: tag.clone(), current }.into());
+        }
+        moved.push((tag.clone(), current));
+    }
+    let (row, created) = insert(connection, id, document)?;
+    for child in &edges.children {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO child_edges (parent, repository, child) VALUES (?1, ?2, ?3)")?
+            .execute(params![row, id, child.as_str()])?;
+    }
+    for blob in &edges.blobs {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO blob_edges (document, blob) VALUES (?1, ?2)")?
+            .execute(params![row, blob])?;
+    }
+    for tag in &options.tags {
+        set_tag(connection, id, tag, row)?;
+    }
+    Ok(PutOutcome { created, moved })
+}
+
+/// Writes the document's row, and returns its number and whether it is new.
+fn insert(connection: &Connection, repository: i64, document: &Document) -> Result<(i64, bool), Failure> {
+    let digest = document.digest().as_str();
+    let (artifact_type, annotations) = match document.view() {
+        View::Index(index) => (index.artifact_type.as_deref(), &index.annotations),
+        View::Manifest(manifest) => {
+            let stated = manifest.artifact_type.as_deref().filter(|stated| !stated.is_empty());
+            (stated.or(Some(manifest.config.media_type.as_str())), &manifest.annotations)
+        }
+    };
+    let annotations = if annotations.is_empty() {
+        None
+    } else {
+        Some(serde_json::to_string(annotations).map_err(|error| Failure::Row(error.to_string()))?)
+    };
+    let now = now();
+    let before: Option<i64> = connection
+        .prepare_cached("SELECT id FROM documents WHERE repository = ?1 AND digest = ?2")?
+        .query_row(params![repository, digest], |row| row.get(0))
+        .optional()?;
+    if let Some(row) = before {
+        connection
+            .prepare_cached("UPDATE documents SET media_type = ?2, referenced_at = ?3 WHERE id = ?1")?
+            .execute(params![row, document.media_type().as_str(), now])?;
+        return Ok((row, false));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO documents (repository, digest, media_type, size, subject, artifact_type, annotations,
+                                    created_at, referenced_at, bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
+        )?
+        .execute(params![
+            repository,
+            digest,
+            document.media_type().as_str(),
+            document.size(),
+            document.subject().map(|subject| subject.digest.as_str()),
+            artifact_type.filter(|stated| !stated.is_empty()),
+            annotations,
+            now,
+            &document.bytes()[..],
+        ])?;
+    Ok((connection.last_insert_rowid(), true))
+}
+
+/// Where a tag points.
+fn tagged(connection: &Connection, repository: i64, tag: &Tag) -> Result<Option<Digest>, Failure> {
+    let digest: Option<String> = connection
+        .prepare_cached(
+            "SELECT d.digest FROM tags t JOIN documents d ON d.id = t.document WHERE t.repository = ?1 AND t.name = ?2",
+        )?
+        .query_row(params![repository, tag.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(digest.as_deref().map(Digest::parse).transpose()?)
+}
+
+fn set_tag(connection: &Connection, repository: i64, tag: &Tag, document: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO tags (repository, name, document, updated_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (repository, name) DO UPDATE SET document = excluded.document, updated_at = excluded.updated_at",
+        )?
+        .execute(params![repository, tag.as_str(), document, now()])?;
+    Ok(())
+}
+
+fn row_of(connection: &Connection, repository: &RepositoryId, digest: &Digest) -> rusqlite::Result<Option<(i64, i64)>> {
+    let Some(id) = find_repository(connection, repository)? else { return Ok(None) };
+    connection
+        .prepare_cached("SELECT id FROM documents WHERE repository = ?1 AND digest = ?2")?
+        .query_row(params![id, digest.as_str()], |row| Ok((id, row.get(0)?)))
+        .optional()
+}
+
+pub(super) fn tag(
+    connection: &Connection,
+    repository: &RepositoryId,
+    digest: &Digest,
+    tag: &Tag,
+) -> Result<bool, Failure> {
+    let Some((id, row)) = row_of(connection, repository, digest)? else { return Ok(false) };
+    set_tag(connection, id, tag, row)?;
+    Ok(true)
+}
+
+pub(super) fn delete(
+    connection: &Connection,
+    repository: &RepositoryId,
+    digest: &Digest,
+    options: DeleteOptions,
+) -> Result<bool, Failure> {
+    let Some((id, row)) = row_of(connection, repository, digest)? else { return Ok(false) };
+    if options.keep_whole {
+        let parents = tagged_ancestors(connection, id, digest)?;
+        if !parents.is_empty() {
+            return Err(ContentError::StillReferenced { digest: digest.clone(), parents }.into());
+        }
+    }
+    for statement in [
+        "DELETE FROM tags WHERE document = ?1",
+        "DELETE FROM child_edges WHERE parent = ?1",
+        "DELETE FROM blob_edges WHERE document = ?1",
+        "DELETE FROM documents WHERE id = ?1",
+    ] {
+        connection.prepare_cached(statement)?.execute([row])?;
+    }
+    Ok(true)
+}
+
+/// Indexes that have tags and lead to a document, over any number of steps.
+fn tagged_ancestors(connection: &Connection, repository: i64, digest: &Digest) -> rusqlite::Result<Vec<String>> {
+    // `UNION` visits each document once, whatever circles a hostile set of indexes makes.
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE above (id) AS (
+                 SELECT parent FROM child_edges WHERE repository = ?1 AND child = ?2
+                 UNION
+                 SELECT e.parent FROM above a JOIN documents d ON d.id = a.id
+                     JOIN child_edges e ON e.repository = ?1 AND e.child = d.digest
+             )
+             SELECT d.digest, group_concat(t.name, ', ') FROM above a JOIN documents d ON d.id = a.id
+             JOIN tags t ON t.document = d.id GROUP BY d.id ORDER BY d.digest LIMIT 20",
+        )?
+        .query_map(params![repository, digest.as_str()], |row| {
+            Ok(format!("{} ({})", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?
+        .collect()
+}
+
+pub(super) fn delete_tag(connection: &Connection, repository: &RepositoryId, tag: &Tag) -> Result<bool, Failure> {
+    let Some(id) = find_repository(connection, repository)? else { return Ok(false) };
+    let deleted = connection
+        .prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2")?
+        .execute(params![id, tag.as_str()])?;
+    Ok(deleted > 0)
+}

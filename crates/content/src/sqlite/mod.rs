@@ -1,0 +1,449 @@
+//! [`MetadataStore`] on SQLite.
+//!
+//! ```text
+//!   writes ──▶ one thread ──▶ BEGIN · savepoint per operation · COMMIT ──▶ one fsync ──▶ all answers
+//!   reads  ──▶ pooled connections, each sees the last commit of any process
+//! ```
+//!
+//! Write-ahead log, `synchronous=FULL`: a commit is on disk when it returns. Operations on upload sessions commit
+//! without waiting for the disk; the next durable commit takes them along.
+
+mod blobs;
+mod check;
+mod documents;
+mod failure;
+mod listing;
+mod schema;
+mod uploads;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use image::{Algorithm, Digest, Document, Tag, Target};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use self::failure::Failure;
+use self::writer::{Durability, Writer};
+use crate::metadata_store::{
+    BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
+    StoredDocument, Upload, UploadContent,
+};
+use crate::{ContentError, RepositoryId, Scope, StageId, UploadId};
+
+/// Idle connections that are kept; more may be in use for a while.
+const READERS_KEPT: usize = 8;
+
+/// Metadata in one SQLite database. Cloning is cheap, and several processes may open the same one.
+#[derive(Clone, Debug)]
+pub struct SqliteMetadataStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    busy_timeout: Duration,
+    readers: Mutex<Vec<Connection>>,
+    writer: Writer,
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    milliseconds(SystemTime::now())
+}
+
+fn milliseconds(instant: SystemTime) -> i64 {
+    instant.duration_since(UNIX_EPOCH).map_or(0, |passed| i64::try_from(passed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The `registry` column.
+fn registry_of(repository: &RepositoryId) -> &str {
+    repository.registry.as_ref().map_or("", |registry| registry.as_str())
+}
+
+fn find_repository(connection: &Connection, repository: &RepositoryId) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM repositories WHERE registry = ?1 AND name = ?2")?
+        .query_row(params![registry_of(repository), repository.name.as_str()], |row| row.get(0))
+        .optional()
+}
+
+fn make_repository(connection: &Connection, repository: &RepositoryId) -> rusqlite::Result<i64> {
+    if let Some(id) = find_repository(connection, repository)? {
+        return Ok(id);
+    }
+    connection
+        .prepare_cached("INSERT INTO repositories (registry, name, created_at) VALUES (?1, ?2, ?3)")?
+        .execute(params![registry_of(repository), repository.name.as_str(), now()])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Where `fsync` only reaches the drive's cache (macOS), ask for more.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // The writer decides when.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+impl SqliteMetadataStore {
+    /// Opens the database at `path`, making it or taking it to the latest schema. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`ContentError::NewerSchema`] if a later version of this program wrote it.
+    pub fn open(path: &Path, busy_timeout: Duration) -> Result<Self, ContentError> {
+        let action = format!("open the metadata in `{}`", path.display());
+        let failed = |error: rusqlite::Error| Failure::from(error).into_error(&action);
+        let mut connection = connect(path, busy_timeout).map_err(failed)?;
+        let found = schema::version(&connection).map_err(failed)?;
+        if found > schema::KNOWN {
+            let directory = path.parent().unwrap_or(path).display().to_string();
+            return Err(ContentError::NewerSchema { directory, found, known: schema::KNOWN });
+        }
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        schema::migrate(&mut connection).map_err(failed)?;
+        let writer = Writer::start(connection).map_err(|error| ContentError::io(action, error))?;
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), busy_timeout, readers: Mutex::default(), writer }) })
+    }
+
+    /// How many commits waited for the disk so far: each is one fsync.
+    pub fn durable_commits(&self) -> u64 {
+        self.inner.writer.commits().durable.load(Ordering::Relaxed)
+    }
+
+    /// How many commits there were so far.
+    pub fn commits(&self) -> u64 {
+        self.inner.writer.commits().all.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Result<Connection, Failure> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(match idle {
+            Some(connection) => connection,
+            None => connect(&self.path, self.busy_timeout)?,
+        })
+    }
+
+    fn read<T>(&self, operation: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        let connection = self.reader()?;
+        let result = operation(&connection);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS_KEPT {
+            readers.push(connection);
+        }
+        result
+    }
+}
+
+impl SqliteMetadataStore {
+    /// A look-up of a few rows, run where it is asked: it takes microseconds, a hop to another thread takes more. Only
+    /// if another process holds the database for recovery does it wait, and then on another thread.
+    async fn quick<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> String,
+        operation: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, ContentError> {
+        let tried = self.inner.read(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let result = operation(connection);
+            connection.busy_timeout(self.inner.busy_timeout)?;
+            result
+        });
+        match tried {
+            Err(failure) if failure.is_busy() => self.scan(action, operation).await,
+            tried => tried.map_err(|failure| failure.into_error(&action())),
+        }
+    }
+
+    /// A read of many rows, off the reactor.
+    async fn scan<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> String,
+        operation: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, ContentError> {
+        let inner = self.inner.clone();
+        let read = tokio::task::spawn_blocking(move || inner.read(operation)).await;
+        match read {
+            Ok(result) => result.map_err(|failure| failure.into_error(&action())),
+            Err(error) => Err(ContentError::Metadata { action: action(), source: error.into() }),
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        payload: usize,
+        action: String,
+        operation: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, ContentError> {
+        self.inner.writer.write(durability, payload, action, operation).await
+    }
+}
+
+#[async_trait]
+impl MetadataStore for SqliteMetadataStore {
+    async fn document(
+        &self,
+        repository: &RepositoryId,
+        target: &Target,
+    ) -> Result<Option<StoredDocument>, ContentError> {
+        let (id, wanted) = (repository.clone(), target.clone());
+        self.quick(
+            || format!("look up manifest `{target}` in `{repository}`"),
+            move |connection| documents::document(connection, &id, &wanted),
+        )
+        .await
+    }
+
+    async fn resolve(
+        &self,
+        repository: &RepositoryId,
+        target: &Target,
+    ) -> Result<Option<DocumentRecord>, ContentError> {
+        let (id, wanted) = (repository.clone(), target.clone());
+        self.quick(
+            || format!("look up manifest `{target}` in `{repository}`"),
+            move |connection| documents::resolve(connection, &id, &wanted),
+        )
+        .await
+    }
+
+    async fn put_document(
+        &self,
+        repository: &RepositoryId,
+        document: &Document,
+        options: &PutOptions,
+    ) -> Result<PutOutcome, ContentError> {
+        let action = format!("write manifest `{}` to `{repository}`", document.digest());
+        let (id, document, options) = (repository.clone(), document.clone(), options.clone());
+        self.write(Durability::Full, document.bytes().len(), action, move |connection| {
+            documents::put(connection, &id, &document, &options)
+        })
+        .await
+    }
+
+    async fn tag(&self, repository: &RepositoryId, digest: &Digest, tag: &Tag) -> Result<bool, ContentError> {
+        let action = format!("tag `{digest}` as `{tag}` in `{repository}`");
+        let (id, digest, tag) = (repository.clone(), digest.clone(), tag.clone());
+        self.write(Durability::Full, 0, action, move |connection| documents::tag(connection, &id, &digest, &tag)).await
+    }
+
+    async fn delete_document(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        options: DeleteOptions,
+    ) -> Result<bool, ContentError> {
+        let action = format!("delete manifest `{digest}` from `{repository}`");
+        let (id, digest) = (repository.clone(), digest.clone());
+        self.write(Durability::Full, 0, action, move |connection| documents::delete(connection, &id, &digest, options))
+            .await
+    }
+
+    async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<bool, ContentError> {
+        let action = format!("delete tag `{tag}` from `{repository}`");
+        let (id, tag) = (repository.clone(), tag.clone());
+        self.write(Durability::Full, 0, action, move |connection| documents::delete_tag(connection, &id, &tag)).await
+    }
+
+    async fn tags(
+        &self,
+        repository: &RepositoryId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Page<Tag>>, ContentError> {
+        let (id, after) = (repository.clone(), after.map(str::to_owned));
+        self.scan(
+            || format!("list the tags of `{repository}`"),
+            move |connection| listing::tags(connection, &id, after.as_deref(), limit),
+        )
+        .await
+    }
+
+    async fn repositories(
+        &self,
+        scope: Scope,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RepositoryId>, ContentError> {
+        let after = after.map(str::to_owned);
+        self.scan(
+            || "list the repositories".to_owned(),
+            move |connection| listing::repositories(connection, scope, after.as_deref(), limit),
+        )
+        .await
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryId,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Page<Referrer>, ContentError> {
+        let (id, digest) = (repository.clone(), subject.clone());
+        let (artifact_type, after) = (artifact_type.map(str::to_owned), after.cloned());
+        self.scan(
+            || format!("list the referrers of `{subject}` in `{repository}`"),
+            move |connection| {
+                listing::referrers(connection, &id, &digest, artifact_type.as_deref(), after.as_ref(), limit)
+            },
+        )
+        .await
+    }
+
+    async fn blob(&self, repository: &RepositoryId, digest: &Digest) -> Result<Option<BlobRecord>, ContentError> {
+        let (id, wanted) = (repository.clone(), digest.clone());
+        self.quick(
+            || format!("look up blob `{digest}` in `{repository}`"),
+            move |connection| blobs::blob(connection, &id, &wanted),
+        )
+        .await
+    }
+
+    async fn add_blob(
+        &self,
+        repository: &RepositoryId,
+        blob: &BlobRecord,
+        upload: Option<&UploadId>,
+    ) -> Result<(), ContentError> {
+        let action = format!("write blob `{}` to `{repository}`", blob.digest);
+        let payload = match &blob.content {
+            BlobContent::Inline(bytes) => bytes.len(),
+            BlobContent::Stored(_) => 0,
+        };
+        let (id, blob, upload) = (repository.clone(), blob.clone(), upload.cloned());
+        self.write(Durability::Full, payload, action, move |connection| {
+            blobs::add(connection, &id, &blob, upload.as_ref())
+        })
+        .await
+    }
+
+    async fn mount_blob(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        from: &RepositoryId,
+    ) -> Result<Option<BlobRecord>, ContentError> {
+        // Most mounts of what is not there cost no transaction.
+        if self.blob(from, digest).await?.is_none() {
+            return Ok(None);
+        }
+        let action = format!("mount blob `{digest}` from `{from}` to `{repository}`");
+        let (id, digest, from) = (repository.clone(), digest.clone(), from.clone());
+        self.write(Durability::Full, 0, action, move |connection| blobs::mount(connection, &id, &digest, &from)).await
+    }
+
+    async fn holders(&self, scope: Scope, digest: &Digest, limit: usize) -> Result<Vec<RepositoryId>, ContentError> {
+        let wanted = digest.clone();
+        self.scan(
+            || format!("look up who holds blob `{digest}`"),
+            move |connection| blobs::holders(connection, scope, &wanted, limit),
+        )
+        .await
+    }
+
+    async fn delete_blob(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        options: DeleteOptions,
+    ) -> Result<bool, ContentError> {
+        let action = format!("delete blob `{digest}` from `{repository}`");
+        let (id, digest) = (repository.clone(), digest.clone());
+        self.write(Durability::Full, 0, action, move |connection| blobs::delete(connection, &id, &digest, options))
+            .await
+    }
+
+    async fn start_upload(
+        &self,
+        repository: &RepositoryId,
+        id: &UploadId,
+        algorithm: Algorithm,
+    ) -> Result<Upload, ContentError> {
+        let action = format!("begin an upload to `{repository}`");
+        let (repository, id) = (repository.clone(), id.clone());
+        self.write(Durability::Process, 0, action, move |connection| {
+            uploads::start(connection, &repository, &id, algorithm)
+        })
+        .await
+    }
+
+    async fn upload(&self, repository: &RepositoryId, id: &UploadId) -> Result<Option<Upload>, ContentError> {
+        let (repository, wanted) = (repository.clone(), id.clone());
+        self.quick(
+            || format!("look up upload session `{id}`"),
+            move |connection| uploads::find(connection, &repository, &wanted),
+        )
+        .await
+    }
+
+    async fn advance_upload(&self, from: &Upload, offset: u64, content: UploadContent) -> Result<bool, ContentError> {
+        let action = format!("go on with upload session `{}`", from.id);
+        let payload = match &content {
+            UploadContent::Inline(bytes) => bytes.len(),
+            UploadContent::Staged(_) => 0,
+        };
+        let from = from.clone();
+        self.write(Durability::Process, payload, action, move |connection| {
+            uploads::advance(connection, &from, offset, &content)
+        })
+        .await
+    }
+
+    async fn end_upload(&self, repository: &RepositoryId, id: &UploadId) -> Result<Option<Upload>, ContentError> {
+        let action = format!("drop upload session `{id}`");
+        let (repository, id) = (repository.clone(), id.clone());
+        self.write(Durability::Process, 0, action, move |connection| uploads::end(connection, &repository, &id)).await
+    }
+
+    async fn expire_uploads(&self, before: SystemTime) -> Result<Vec<StageId>, ContentError> {
+        let action = || "drop old upload sessions".to_owned();
+        let before = milliseconds(before);
+        if !self.quick(action, move |connection| uploads::any_older(connection, before)).await? {
+            return Ok(Vec::new());
+        }
+        self.write(Durability::Process, 0, action(), move |connection| uploads::expire(connection, before)).await
+    }
+
+    async fn stages_in_use(&self, stages: &[StageId]) -> Result<Vec<StageId>, ContentError> {
+        let stages = stages.to_vec();
+        self.scan(
+            || "look up what needs leftover bytes".to_owned(),
+            move |connection| blobs::stages_in_use(connection, &stages),
+        )
+        .await
+    }
+
+    async fn all_blobs(&self, after: Option<&Digest>, limit: usize) -> Result<Page<BlobRecord>, ContentError> {
+        let after = after.cloned();
+        self.scan(|| "list the blobs".to_owned(), move |connection| blobs::all(connection, after.as_ref(), limit)).await
+    }
+
+    async fn unsettled_blobs(&self, limit: usize) -> Result<Vec<BlobRecord>, ContentError> {
+        self.scan(|| "list the blobs to settle".to_owned(), move |connection| blobs::unsettled(connection, limit)).await
+    }
+
+    async fn mark_settled(&self, blobs: &[BlobRecord]) -> Result<(), ContentError> {
+        let blobs = blobs.to_vec();
+        let action = "write down settled blobs".to_owned();
+        self.write(Durability::Process, 0, action, move |connection| blobs::mark_settled(connection, &blobs)).await
+    }
+
+    async fn inconsistencies(&self) -> Result<Vec<String>, ContentError> {
+        self.scan(|| "check the metadata".to_owned(), check::inconsistencies).await
+    }
+}

@@ -1,0 +1,122 @@
+//! The tables, and how an older database becomes a newer one.
+
+use rusqlite::Connection;
+
+/// Each step takes the schema from its position to the next version. A step that was released is never changed.
+const STEPS: [&str; 1] = [VERSION_1];
+
+/// Instants are milliseconds since 1970. Digests are text, so that a person with `sqlite3` can read them.
+const VERSION_1: &str = "
+-- `registry` is empty for repositories that the server serves.
+CREATE TABLE repositories (
+    id          INTEGER PRIMARY KEY,
+    registry    TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    UNIQUE (registry, name)
+);
+
+-- `bytes` for small ones; the others are in the blob store, and `placement` is its word on where.
+CREATE TABLE blobs (
+    id          INTEGER PRIMARY KEY,
+    digest      TEXT NOT NULL UNIQUE,
+    size        INTEGER NOT NULL,
+    placement   TEXT,
+    created_at  INTEGER NOT NULL,
+    bytes       BLOB
+);
+CREATE INDEX blobs_unsettled ON blobs (placement) WHERE placement IS NOT NULL;
+
+-- Which repository holds which blob.
+CREATE TABLE repository_blobs (
+    repository  INTEGER NOT NULL REFERENCES repositories (id),
+    blob        INTEGER NOT NULL REFERENCES blobs (id),
+    added_at    INTEGER NOT NULL,
+    PRIMARY KEY (repository, blob)
+) WITHOUT ROWID;
+CREATE INDEX repository_blobs_by_blob ON repository_blobs (blob, repository);
+
+-- `artifact_type` and `annotations` are what a list of referrers shows.
+CREATE TABLE documents (
+    id             INTEGER PRIMARY KEY,
+    repository     INTEGER NOT NULL REFERENCES repositories (id),
+    digest         TEXT NOT NULL,
+    media_type     TEXT NOT NULL,
+    size           INTEGER NOT NULL,
+    subject        TEXT,
+    artifact_type  TEXT,
+    annotations    TEXT,
+    created_at     INTEGER NOT NULL,
+    referenced_at  INTEGER NOT NULL,
+    bytes          BLOB NOT NULL,
+    UNIQUE (repository, digest)
+);
+CREATE INDEX documents_by_subject ON documents (repository, subject, digest) WHERE subject IS NOT NULL;
+
+CREATE TABLE tags (
+    repository  INTEGER NOT NULL REFERENCES repositories (id),
+    name        TEXT NOT NULL,
+    document    INTEGER NOT NULL REFERENCES documents (id),
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (repository, name)
+) WITHOUT ROWID;
+CREATE INDEX tags_by_document ON tags (document);
+
+-- From an index to its children, in the same repository. The child need not be there.
+CREATE TABLE child_edges (
+    parent      INTEGER NOT NULL REFERENCES documents (id),
+    repository  INTEGER NOT NULL,
+    child       TEXT NOT NULL,
+    PRIMARY KEY (parent, child)
+) WITHOUT ROWID;
+CREATE INDEX child_edges_by_child ON child_edges (repository, child);
+
+-- From a document to the blobs it needs.
+CREATE TABLE blob_edges (
+    document  INTEGER NOT NULL REFERENCES documents (id),
+    blob      INTEGER NOT NULL REFERENCES blobs (id),
+    PRIMARY KEY (document, blob)
+) WITHOUT ROWID;
+CREATE INDEX blob_edges_by_blob ON blob_edges (blob);
+
+-- Upload sessions: their bytes are here as long as they are few, else in a stage of the blob store.
+CREATE TABLE uploads (
+    id          TEXT PRIMARY KEY,
+    repository  INTEGER NOT NULL REFERENCES repositories (id),
+    algorithm   TEXT NOT NULL,
+    received    INTEGER NOT NULL,
+    stage       TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    bytes       BLOB
+) WITHOUT ROWID;
+CREATE INDEX uploads_by_age ON uploads (updated_at);
+CREATE INDEX uploads_by_stage ON uploads (stage) WHERE stage IS NOT NULL;
+";
+
+/// The latest version that this program knows.
+pub(super) const KNOWN: u32 = STEPS.len() as u32;
+
+/// Which version a database has; 0 is an empty one.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Takes a database to the latest version. The caller has looked that it is not a later one.
+///
+/// All steps are one transaction: a crash leaves the old schema or the new one.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    if version(connection)? == KNOWN {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    // Another process may have done it while this one waited for the lock.
+    let found = version(&transaction)?;
+    for step in STEPS.iter().skip(found as usize) {
+        transaction.execute_batch(step)?;
+    }
+    if found < KNOWN {
+        transaction.pragma_update(None, "user_version", KNOWN)?;
+    }
+    transaction.commit()
+}
