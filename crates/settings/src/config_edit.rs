@@ -293,4 +293,73 @@ mod tests {
         assert!(with.contains("\"h\\\"\\u003cé\""), "{with}");
         assert_eq!(remove(&with, &["h\"<\u{e9}"]).as_deref(), Some(json));
     }
+
+    /// serde_json is the judge: it shares no code with the scanner and the editor.
+    mod against_another_parser {
+        use proptest::prelude::*;
+        use serde_json::{Map, Value, json};
+
+        use super::*;
+
+        fn value() -> impl Strategy<Value = Value> {
+            let leaf = prop_oneof![
+                Just(Value::Null),
+                any::<bool>().prop_map(Value::from),
+                any::<i64>().prop_map(Value::from),
+                any::<String>().prop_map(Value::from),
+            ];
+            leaf.prop_recursive(4, 24, 4, |inner| {
+                prop_oneof![
+                    prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                    prop::collection::vec((any::<String>(), inner), 0..4)
+                        .prop_map(|members| Value::Object(members.into_iter().collect())),
+                ]
+            })
+        }
+
+        fn config() -> impl Strategy<Value = (Value, bool)> {
+            let other = prop::collection::vec(("[a-z]{1,3}x", value()), 0..3);
+            let auths = prop::option::of(prop::collection::vec(("[a-z]{1,3}", value()), 0..4));
+            (other, auths, any::<bool>()).prop_map(|(other, auths, pretty)| {
+                let mut config: Map<String, Value> = other.into_iter().collect();
+                if let Some(auths) = auths {
+                    config.insert("auths".to_owned(), Value::Object(auths.into_iter().collect()));
+                }
+                (Value::Object(config), pretty)
+            })
+        }
+
+        proptest! {
+            #[test]
+            fn one_entry_changes_and_nothing_else((config, pretty) in config(), key in "[a-z]{1,3}") {
+                let text = if pretty { serde_json::to_vec_pretty(&config) } else { serde_json::to_vec(&config) }.unwrap();
+                let with = set_entry(&text, &key, &[("auth", "dTpw")]).unwrap();
+                let mut want = config.clone();
+                want["auths"][&key] = json!({"auth": "dTpw"});
+                prop_assert_eq!(serde_json::from_slice::<Value>(&with).unwrap(), want.clone());
+
+                let without = remove_entries(&with, |name| name == key).unwrap().unwrap();
+                want["auths"].as_object_mut().unwrap().shift_remove(&key);
+                prop_assert_eq!(serde_json::from_slice::<Value>(&without).unwrap(), want);
+                let entries = config.get("auths").and_then(Value::as_object);
+                if entries.is_some_and(|entries| !entries.is_empty() && !entries.contains_key(&key)) {
+                    prop_assert_eq!(without, text);
+                }
+            }
+
+            #[test]
+            fn the_same_texts_are_json(value in value(), at in any::<prop::sample::Index>(), byte in 0_u8..0x80) {
+                let mut text = serde_json::to_vec(&value).unwrap();
+                let at = at.index(text.len());
+                text[at] = byte;
+                // A half of a surrogate pair and bytes that are no text are fine with Go; other parsers differ there.
+                prop_assume!(std::str::from_utf8(&text).is_ok() && !text.windows(2).any(|pair| pair == b"\\u"));
+                let ours = json::parse(&text).is_ok_and(|found| {
+                    found.is_some_and(|(_, end)| text[end..].iter().all(|byte| b" \t\r\n".contains(byte)))
+                });
+                let theirs = serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok();
+                prop_assert_eq!(ours, theirs, "{:?}", String::from_utf8_lossy(&text));
+            }
+        }
+    }
 }

@@ -415,7 +415,7 @@ mod tests {
     fn a_token_that_would_break_a_header_is_refused() {
         let place = Place::new(r#"{"auths":{"h":{"registrytoken":"r\r\nX-Evil: 1"}}}"#);
         let error = place.store().lookup(&host("h")).unwrap_err();
-        assert_eq!(error.to_string(), "the token for `h` has a control character in it");
+        assert_eq!(error.to_string(), "use the token for `h`: it has a control character in it");
         assert_eq!(error.hint().unwrap(), "log in to `h` again");
     }
 

@@ -44,21 +44,21 @@ impl Credentials {
     }
 }
 
-/// Why credentials could not be found, kept or forgotten.
+/// Why credentials could not be found, kept or forgotten. The texts read well after "failed to".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
     /// A token that cannot stand in a header, so that sending it could send something else too.
-    #[error("the token for `{host}` has a control character in it")]
+    #[error("use the token for `{host}`: it has a control character in it")]
     ControlCharacter {
         /// The registry.
         host: RegistryHost,
     },
     /// A user name that cannot be kept.
-    #[error("the user name {0}")]
+    #[error("keep the login: the user name {0}")]
     Username(&'static str),
     /// A user name without a password, which Docker takes for no login.
-    #[error("the password is empty")]
+    #[error("keep the login: the password is empty")]
     EmptyPassword,
     /// A file could not be read or written.
     #[error("{action} `{}`", path.display())]

@@ -344,7 +344,7 @@ mod tests {
             ("u", "", "the password is empty"),
         ] {
             let error = store.login(&host("h"), username, &password.into()).unwrap_err();
-            assert_eq!(error.to_string(), want);
+            assert_eq!(error.to_string(), format!("keep the login: {want}"));
         }
     }
 
