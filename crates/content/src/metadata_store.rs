@@ -83,7 +83,8 @@ pub enum ReferencePolicy {
     /// All of them, but for a subject and for layers that registries need not hold.
     #[default]
     Strict,
-    /// As strict, but an index may name children that are not there.
+    /// What is not there may come later, or never: children of an index, and blobs too. What is there must have the
+    /// size that is stated.
     Sparse,
 }
 

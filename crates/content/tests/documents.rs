@@ -68,6 +68,27 @@ async fn everything_that_is_missing_is_named() {
 }
 
 #[tokio::test]
+async fn a_blob_that_comes_after_its_manifest_belongs_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let (app, other) = (repository("app"), repository("other"));
+    let (config, layer) = (noise(10, 1), noise(20, 2));
+    let image = manifest(&config, &[&layer]);
+    let mut sparse = PutOptions::default();
+    sparse.references = ReferencePolicy::Sparse;
+    store.put_document(&app, &image, &sparse).await.unwrap();
+    put(&store, &app, &config).await;
+    let mounted = put(&store, &other, &layer).await;
+    assert!(store.mount_blob(&app, &mounted, &other).await.unwrap().is_some());
+    for digest in [Digest::sha256(&config), mounted] {
+        let error = store.delete_blob(&app, &digest, DeleteOptions::careful()).await.unwrap_err();
+        assert!(matches!(error, ContentError::StillReferenced { .. }), "{error}");
+    }
+    assert!(store.delete_document(&app, image.digest(), DeleteOptions::careful()).await.unwrap());
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
 async fn a_size_that_is_not_the_blobs_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;

@@ -1,1 +1,18 @@
 //! The registry server: the distribution protocol over the content store.
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod blobs;
+mod body;
+mod conditions;
+mod listing;
+mod manifests;
+mod query;
+mod range;
+mod refusal;
+mod route;
+mod server;
+mod service;
+mod uploads;
+
+pub use server::{Options, Server, ServerError};

@@ -72,6 +72,18 @@ fn hold(connection: &Connection, repository: i64, digest: &Digest) -> rusqlite::
              SELECT ?1, id, ?3 FROM blobs WHERE digest = ?2",
         )?
         .execute(params![repository, digest.as_str(), now()])?;
+    let awaited = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO blob_edges (document, blob)
+             SELECT a.document, b.id FROM awaited_blobs a JOIN blobs b ON b.digest = a.digest
+             WHERE a.repository = ?1 AND a.digest = ?2",
+        )?
+        .execute(params![repository, digest.as_str()])?;
+    if awaited > 0 {
+        connection
+            .prepare_cached("DELETE FROM awaited_blobs WHERE repository = ?1 AND digest = ?2")?
+            .execute(params![repository, digest.as_str()])?;
+    }
     Ok(())
 }
 

@@ -79,6 +79,7 @@ pub(super) fn resolve(
 struct Edges {
     children: BTreeSet<Digest>,
     blobs: BTreeSet<i64>,
+    awaited: BTreeSet<Digest>,
     problems: Vec<ReferenceProblem>,
 }
 
@@ -136,7 +137,10 @@ impl Edges {
                 for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
                     let held = edges.blob(connection, repository, descriptor)?;
                     // Registries need not hold layers that must not be distributed.
-                    if !held && descriptor.media_type.kind() != MediaKind::ForeignLayer {
+                    let foreign = descriptor.media_type.kind() == MediaKind::ForeignLayer;
+                    if !held && (foreign || policy == ReferencePolicy::Sparse) {
+                        edges.awaited.insert(descriptor.digest.clone());
+                    } else if !held {
                         edges.problem(&descriptor.digest, ReferenceReason::MissingBlob);
                     }
                 }
@@ -196,6 +200,11 @@ pub(super) fn put(
         connection
             .prepare_cached("INSERT OR IGNORE INTO blob_edges (document, blob) VALUES (?1, ?2)")?
             .execute(params![row, blob])?;
+    }
+    for digest in &edges.awaited {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO awaited_blobs (repository, digest, document) VALUES (?1, ?2, ?3)")?
+            .execute(params![id, digest.as_str(), row])?;
     }
     for tag in &options.tags {
         set_tag(connection, id, tag, row)?;
@@ -306,6 +315,7 @@ pub(super) fn delete(
         "DELETE FROM tags WHERE document = ?1",
         "DELETE FROM child_edges WHERE parent = ?1",
         "DELETE FROM blob_edges WHERE document = ?1",
+        "DELETE FROM awaited_blobs WHERE document = ?1",
         "DELETE FROM documents WHERE id = ?1",
     ] {
         connection.prepare_cached(statement)?.execute([row])?;

@@ -79,6 +79,15 @@ CREATE TABLE blob_edges (
 ) WITHOUT ROWID;
 CREATE INDEX blob_edges_by_blob ON blob_edges (blob);
 
+-- Blobs that a document names and its repository does not hold; each becomes an edge when it comes.
+CREATE TABLE awaited_blobs (
+    repository  INTEGER NOT NULL REFERENCES repositories (id),
+    digest      TEXT NOT NULL,
+    document    INTEGER NOT NULL REFERENCES documents (id),
+    PRIMARY KEY (repository, digest, document)
+) WITHOUT ROWID;
+CREATE INDEX awaited_blobs_by_document ON awaited_blobs (document);
+
 -- Upload sessions: their bytes are here as long as they are few, else in a stage of the blob store.
 CREATE TABLE uploads (
     id          TEXT PRIMARY KEY,

@@ -1,0 +1,128 @@
+//! The bytes of a request: bounded in number, and not waited for forever.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use content::{ByteSource, SourceError};
+use futures_util::{StreamExt, stream};
+use http_body_util::BodyStream;
+use hyper::body::{Body, Incoming};
+
+/// Bytes of a refused request that are still taken, so that the client sees the answer before its connection breaks.
+const DRAINED: u64 = 64 << 20;
+
+/// What can be wrong with a request's bytes.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// More than is taken.
+    #[error("the {what} is larger than the {limit} bytes that are taken")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The client announced another number.
+    #[error("{came} bytes came, but `Content-Range` announces {announced}")]
+    Length {
+        /// What was announced.
+        announced: u64,
+        /// What came; or one more than was announced, as there is no end in sight.
+        came: u64,
+    },
+    /// Nothing came for too long.
+    #[error("no bytes came for too long")]
+    Stalled,
+    /// The connection broke.
+    #[error("the request ended early: {0}")]
+    Broken(String),
+}
+
+/// The length that the client announces.
+pub(crate) fn announced(body: &Incoming) -> Option<u64> {
+    body.size_hint().exact()
+}
+
+/// Reads all of a body that is to be kept in memory.
+pub(crate) async fn whole(
+    body: Incoming,
+    what: &'static str,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, BodyError> {
+    let limit_bytes = limit as u64;
+    let too_large = || BodyError::TooLarge { what, limit: limit_bytes };
+    if announced(&body).is_some_and(|length| length > limit_bytes) {
+        drain(body);
+        return Err(too_large());
+    }
+    let mut source = source(body, patience, None);
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(chunk) = source.next().await {
+        let chunk = chunk.map_err(|error| match error.downcast::<BodyError>() {
+            Ok(error) => *error,
+            Err(error) => BodyError::Broken(error.to_string()),
+        })?;
+        if first.len() + joined.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        if first.is_empty() && joined.is_empty() {
+            first = chunk;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&chunk);
+            first = Bytes::new();
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// Takes the bytes of a request that was refused before it was read, and forgets them.
+pub(crate) fn drain(body: Incoming) {
+    tokio::spawn(async move {
+        let mut left = DRAINED;
+        let mut frames = BodyStream::new(body);
+        let reading = async {
+            while let Some(Ok(frame)) = frames.next().await {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                left = left.saturating_sub(length);
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(10), reading).await;
+    });
+}
+
+/// The body as the content store takes it. With `expected`, exactly so many bytes.
+pub(crate) fn source(body: Incoming, patience: Duration, expected: Option<u64>) -> ByteSource {
+    let state = (BodyStream::new(body), 0u64, false);
+    Box::pin(stream::unfold(state, move |(mut frames, mut came, over)| async move {
+        if over {
+            return None;
+        }
+        loop {
+            let error = match tokio::time::timeout(patience, frames.next()).await {
+                Err(_) => BodyError::Stalled,
+                Ok(Some(Err(error))) => BodyError::Broken(error.to_string()),
+                Ok(None) => match expected {
+                    Some(announced) if announced != came => BodyError::Length { announced, came },
+                    _ => return None,
+                },
+                Ok(Some(Ok(frame))) => {
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    came += bytes.len() as u64;
+                    match expected {
+                        Some(announced) if came > announced => BodyError::Length { announced, came },
+                        _ => return Some((Ok(bytes), (frames, came, false))),
+                    }
+                }
+            };
+            return Some((Err(Box::new(error) as SourceError), (frames, came, true)));
+        }
+    }))
+}

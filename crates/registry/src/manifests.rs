@@ -1,0 +1,184 @@
+//! Manifests: get, put, delete (distribution-spec, end-3, end-7, end-9).
+
+use content::{DeleteOptions, PutOptions};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use hyper::body::Incoming;
+use image::{Algorithm, Digest, Document, Limits, MediaType, Tag, Target};
+use serde_json::json;
+
+use crate::answer::{CONTENT_DIGEST, Handled, answer};
+use crate::body;
+use crate::conditions::{etag, has_it, tag_condition};
+use crate::query::Query;
+use crate::refusal::Refusal;
+use crate::route::Named;
+use crate::service::State;
+use content::RepositoryId;
+
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// Most references of one document: enough for any image, too few to keep the server busy.
+const MOST_REFERENCES: usize = 10_000;
+/// Most tags that one request sets.
+const MOST_TAGS: usize = 100;
+
+fn unknown(repository: &RepositoryId, named: &str) -> Refusal {
+    Refusal::not_found("MANIFEST_UNKNOWN", format!("manifest `{named}` is not in repository `{repository}`"))
+        .detail(json!({ "name": repository.name, "reference": named }))
+}
+
+fn target(repository: &RepositoryId, named: Named) -> Result<Target, Refusal> {
+    match named {
+        Named::Target(target) => Ok(target),
+        Named::Nothing(text) => Err(unknown(repository, &text)),
+    }
+}
+
+/// `GET` and `HEAD`. What the client accepts does not matter: there is one form, the one that was pushed.
+pub(crate) async fn get(
+    state: &State,
+    repository: RepositoryId,
+    named: Named,
+    headers: &HeaderMap,
+    head: bool,
+) -> Handled {
+    let target = target(&repository, named)?;
+    let (digest, media_type, size, bytes) = if head {
+        let record = state.content.resolve(&repository, &target).await?;
+        let record = record.ok_or_else(|| unknown(&repository, &target.to_string()))?;
+        (record.digest, record.media_type, record.size, None)
+    } else {
+        let stored = state.content.document(&repository, &target).await?;
+        let stored = stored.ok_or_else(|| unknown(&repository, &target.to_string()))?;
+        (stored.digest, stored.media_type, stored.bytes.len() as u64, Some(stored.bytes))
+    };
+    let found = has_it(headers, &digest);
+    let status = if found { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let building = answer(status).text(CONTENT_DIGEST, digest.as_str()).text(header::ETAG, &etag(&digest));
+    if found {
+        return Ok(building.empty());
+    }
+    let building = building.text(header::CONTENT_TYPE, media_type.as_str());
+    Ok(match bytes {
+        Some(bytes) => building.body(bytes),
+        None => building.header(header::CONTENT_LENGTH, HeaderValue::from(size)).empty(),
+    })
+}
+
+/// `PUT`, by tag or by digest, with further tags in the query.
+pub(crate) async fn put(
+    state: &State,
+    repository: RepositoryId,
+    named: Named,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Handled {
+    let target = match named {
+        Named::Target(target) => target,
+        Named::Nothing(text) => {
+            body::drain(incoming);
+            return Err(bad_tag(&text));
+        }
+    };
+    let asked = match tags_of(query) {
+        Ok(asked) => asked,
+        Err(refusal) => {
+            body::drain(incoming);
+            return Err(refusal);
+        }
+    };
+    let limit = state.options.manifest_limit;
+    let bytes = body::whole(incoming, "manifest", limit, state.options.body_timeout).await?;
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| !text.is_empty())
+        .map(MediaType::from_content_type);
+    let algorithm = match &target {
+        Target::Digest(digest) => digest.algorithm(),
+        Target::Tag(_) => Algorithm::Sha256,
+    };
+    let limits = Limits { length: limit, ..Limits::default() };
+    let document = Document::with_limits(media_type.as_ref(), bytes, limits, algorithm)?;
+    if document.children().len() > MOST_REFERENCES {
+        return Err(Refusal::bad_request(
+            "MANIFEST_INVALID",
+            format!("the manifest has more than {MOST_REFERENCES} references"),
+        ));
+    }
+    let mut options = PutOptions::default();
+    options.references = state.options.references;
+    options.condition = tag_condition(headers);
+    options.tags.clone_from(&asked);
+    match &target {
+        Target::Digest(digest) if digest != document.digest() => return Err(not_its_digest(digest, &document)),
+        Target::Digest(_) => {}
+        Target::Tag(tag) if options.tags.contains(tag) => {}
+        Target::Tag(tag) => options.tags.push(tag.clone()),
+    }
+    state.content.put_document(&repository, &document, &options).await?;
+    let digest = document.digest();
+    let mut building = answer(StatusCode::CREATED)
+        .text(header::LOCATION, &format!("/v2/{}/manifests/{digest}", repository.name))
+        .text(CONTENT_DIGEST, digest.as_str())
+        .text(header::ETAG, &etag(digest));
+    if let Some(subject) = document.subject() {
+        building = building.text(SUBJECT, subject.digest.as_str());
+    }
+    if !asked.is_empty() {
+        let tags: Vec<&str> = asked.iter().map(Tag::as_str).collect();
+        building = building.text(TAG, &tags.join(", "));
+    }
+    Ok(building.empty())
+}
+
+fn not_its_digest(digest: &Digest, document: &Document) -> Refusal {
+    Refusal::bad_request(
+        "DIGEST_INVALID",
+        format!("the manifest has digest `{}`, but was put as `{digest}`", document.digest()),
+    )
+    .detail(json!({ "expected": digest, "actual": document.digest() }))
+}
+
+fn bad_tag(text: &str) -> Refusal {
+    Refusal::bad_request(
+        "MANIFEST_INVALID",
+        "a tag has at most 128 letters, digits, `_`, `.` and `-`, and begins with a letter, a digit or `_`",
+    )
+    .detail(json!({ "tag": text }))
+}
+
+fn tags_of(query: &Query<'_>) -> Result<Vec<Tag>, Refusal> {
+    let mut tags = Vec::new();
+    for text in query.all("tag") {
+        let tag = Tag::parse(text).map_err(|_| bad_tag(&text.chars().take(200).collect::<String>()))?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+        if tags.len() > MOST_TAGS {
+            return Err(Refusal::new(
+                StatusCode::URI_TOO_LONG,
+                "UNSUPPORTED",
+                format!("one request sets at most {MOST_TAGS} tags"),
+            ));
+        }
+    }
+    Ok(tags)
+}
+
+/// `DELETE`: a tag alone, or a manifest with all tags that point to it.
+pub(crate) async fn delete(state: &State, repository: RepositoryId, named: Named, query: &Query<'_>) -> Handled {
+    let target = target(&repository, named)?;
+    let there = match &target {
+        Target::Tag(tag) => state.content.delete_tag(&repository, tag).await?,
+        Target::Digest(digest) => state.content.delete_document(&repository, digest, deletion(query)).await?,
+    };
+    if there { Ok(answer(StatusCode::ACCEPTED).empty()) } else { Err(unknown(&repository, &target.to_string())) }
+}
+
+/// Careful, unless the client insists.
+pub(crate) fn deletion(query: &Query<'_>) -> DeleteOptions {
+    if query.is_set("force") { DeleteOptions::default() } else { DeleteOptions::careful() }
+}

@@ -1,0 +1,185 @@
+//! The server: listens, bounds what a connection may cost, and drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use content::{ContentStore, ReferencePolicy};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::Semaphore;
+
+use crate::service::{self, State};
+
+/// How the server behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Anybody who can reach it may push and delete. Without this it only listens on a loopback address.
+    pub allow_anonymous: bool,
+    /// Most bytes of a manifest.
+    pub manifest_limit: usize,
+    /// What of a manifest's references must be there.
+    pub references: ReferencePolicy,
+    /// How long a connection may take to send a request's head, and may be idle between two.
+    pub header_timeout: Duration,
+    /// How long nothing may come of a request's body.
+    pub body_timeout: Duration,
+    /// How long requests that are under way may take to end when the server stops.
+    pub drain_timeout: Duration,
+    /// Most connections at once; further ones wait.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    /// Loopback only, 4 MiB, strict, 60 s for head and body, 30 s to drain, 8192 connections.
+    fn default() -> Self {
+        Self {
+            allow_anonymous: false,
+            manifest_limit: 4 << 20,
+            references: ReferencePolicy::Strict,
+            header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+            connections: 8192,
+        }
+    }
+}
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The address is no address, or cannot be had.
+    #[error("failed to listen on `{address}`: {source}")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// What came back.
+        source: io::Error,
+    },
+    /// Others could reach it, and nobody would be asked who they are.
+    #[error("refused to listen on `{address}`: it is not a loopback address, and everybody could push and delete")]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+/// A registry that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+impl Server {
+    /// Listens on `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`ServerError::NotLoopback`] unless [`Options::allow_anonymous`] is set.
+    pub async fn bind(
+        address: impl ToSocketAddrs + std::fmt::Debug,
+        options: Options,
+        content: ContentStore,
+    ) -> Result<Self, ServerError> {
+        let shown = format!("{address:?}").trim_matches('"').to_owned();
+        let failed = |source| ServerError::Listen { address: shown.clone(), source };
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await.map_err(failed)?.collect();
+        if let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback())
+            && !options.allow_anonymous
+        {
+            return Err(ServerError::NotLoopback { address: *address });
+        }
+        let listener = TcpListener::bind(&*addresses).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, state: Arc::new(State { content, options }) })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves, then lets the requests that are under way end, for a while.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, state, .. } = self;
+        let graceful = GracefulShutdown::new();
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(state.options.header_timeout)
+            // A head larger than this is answered with 431.
+            .max_buf_size(256 << 10);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(64 << 10)
+            .max_concurrent_streams(256)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .keep_alive_interval(state.options.header_timeout);
+        let connections = Arc::new(Semaphore::new(state.options.connections));
+        tokio::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accept(&listener, &connections) => accepted,
+            };
+            let Some((stream, peer, permit)) = accepted else { continue };
+            let state = state.clone();
+            let builder = builder.clone();
+            let watcher = graceful.watcher();
+            tokio::spawn(async move {
+                let _permit = permit;
+                if !ready(&stream, state.options.header_timeout).await {
+                    return;
+                }
+                let service = service_fn(move |request| service::serve(state.clone(), peer, request));
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = watcher.watch(connection.into_owned()).await {
+                    tracing::debug!(%peer, %error, "a connection ended early");
+                }
+            });
+        }
+        drop(listener);
+        let patience = state.options.drain_timeout;
+        if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
+            tracing::warn!("requests were still under way when the time to drain was over");
+        }
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+/// The next connection. `None`: there was none this time.
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<Accepted> {
+    let permit = connections.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            // Or the last packet of each answer waits 40 ms for the client to acknowledge the one before.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "a connection was gone at once");
+                return None;
+            }
+            Some((stream, peer, permit))
+        }
+        Err(error) => {
+            // Out of file descriptors, most likely: others must end first.
+            tracing::warn!(%error, "could not accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+/// Waits for the first byte: which protocol it is shows then, and nothing bounds how long that takes.
+async fn ready(stream: &TcpStream, patience: Duration) -> bool {
+    matches!(tokio::time::timeout(patience, stream.peek(&mut [0])).await, Ok(Ok(1)))
+}

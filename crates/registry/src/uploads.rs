@@ -1,0 +1,229 @@
+//! Uploads: at once, in chunks, as a stream, by mount (distribution-spec, end-4, end-5, end-6, end-11, end-13, end-14).
+
+use content::{BlobRecord, ContentError, RepositoryId, Scope, Upload, UploadId};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::body::Incoming;
+use image::{Algorithm, Digest, RepositoryName};
+use serde_json::json;
+
+use crate::answer::{Answer, CONTENT_DIGEST, Handled, answer};
+use crate::query::Query;
+use crate::refusal::Refusal;
+use crate::service::State;
+use crate::{body, range};
+
+const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+fn session(status: StatusCode, upload: &Upload) -> Answer {
+    answer(status)
+        .text(header::LOCATION, &location(&upload.repository, &upload.id))
+        .text(header::RANGE, &range::received(upload.offset))
+        .text(UPLOAD_UUID, upload.id.as_str())
+        .empty()
+}
+
+fn location(repository: &RepositoryId, id: &UploadId) -> String {
+    format!("/v2/{}/blobs/uploads/{id}", repository.name)
+}
+
+fn created(repository: &RepositoryId, blob: &BlobRecord) -> Answer {
+    answer(StatusCode::CREATED)
+        .text(header::LOCATION, &format!("/v2/{}/blobs/{}", repository.name, blob.digest))
+        .text(CONTENT_DIGEST, blob.digest.as_str())
+        .empty()
+}
+
+fn digest(text: &str) -> Result<Digest, Refusal> {
+    Digest::parse(text).map_err(|error| Refusal::bad_digest(&error))
+}
+
+/// Runs what takes a request's bytes to its end, even if the client goes away meanwhile: what came is kept then.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ContentError>> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::spawn(work).await {
+        Ok(result) => result.map_err(Refusal::from),
+        Err(error) => Err(Refusal {
+            internal: Some(format!("an upload's task died: {error}")),
+            ..Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the registry failed to do this")
+        }),
+    }
+}
+
+/// `POST`: begins a session, takes a whole blob, or mounts one.
+pub(crate) async fn start(state: &State, repository: RepositoryId, query: &Query<'_>, incoming: Incoming) -> Handled {
+    if let Some(text) = query.get("mount") {
+        let digest = digest(text)?;
+        if let Some(blob) = mount(state, &repository, &digest, query.get("from")).await? {
+            return Ok(created(&repository, &blob));
+        }
+    } else if let Some(text) = query.get("digest") {
+        let digest = match digest(text) {
+            Ok(digest) => digest,
+            Err(refusal) => {
+                body::drain(incoming);
+                return Err(refusal);
+            }
+        };
+        let size = body::announced(&incoming);
+        let source = body::source(incoming, state.options.body_timeout, None);
+        let (content, into) = (state.content.clone(), repository.clone());
+        let blob = to_the_end(async move { content.put_blob(&into, &digest, size, source).await }).await?;
+        return Ok(created(&repository, &blob));
+    }
+    let algorithm = match query.get("digest-algorithm") {
+        None => None,
+        Some(text) => Some(text.parse::<Algorithm>().map_err(|error| Refusal::bad_digest(&error))?),
+    };
+    let upload = state.content.start_upload(&repository, algorithm).await?;
+    Ok(session(StatusCode::ACCEPTED, &upload))
+}
+
+/// A mount that cannot be is no error: the client gets a session instead.
+async fn mount(
+    state: &State,
+    repository: &RepositoryId,
+    digest: &Digest,
+    from: Option<&str>,
+) -> Result<Option<BlobRecord>, Refusal> {
+    let from = match from {
+        Some(name) => match RepositoryName::parse(name) {
+            Ok(name) => RepositoryId::served(name),
+            Err(_) => return Ok(None),
+        },
+        // Only among what is served: images of the local store are nobody's business here.
+        None => match state.content.holders(Scope::Served, digest, 1).await?.pop() {
+            Some(holder) => holder,
+            None => return Ok(None),
+        },
+    };
+    Ok(state.content.mount_blob(repository, digest, &from).await?)
+}
+
+fn unknown(repository: &RepositoryId) -> Refusal {
+    Refusal::not_found("BLOB_UPLOAD_UNKNOWN", format!("there is no such upload session in repository `{repository}`"))
+}
+
+/// Where a chunk belongs and how long it is, if its header says so.
+fn chunk(headers: &HeaderMap, incoming: &Incoming) -> Result<(Option<u64>, Option<u64>), Refusal> {
+    let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok((None, None)) };
+    let range = value.to_str().ok().and_then(range::chunk).ok_or_else(|| {
+        Refusal::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "BLOB_UPLOAD_INVALID",
+            "`Content-Range` must be the first and the last byte, as in `0-1023`",
+        )
+    })?;
+    let length = range.end - range.start;
+    match body::announced(incoming) {
+        Some(announced) if announced != length => Err(Refusal::bad_request(
+            "SIZE_INVALID",
+            format!("`Content-Range` announces {length} bytes, but `Content-Length` {announced}"),
+        )
+        .detail(json!({ "contentRange": length, "contentLength": announced }))),
+        _ => Ok((Some(range.start), Some(length))),
+    }
+}
+
+/// Where the session stands, for a client that was out of step.
+async fn where_it_stands(state: &State, repository: &RepositoryId, id: &UploadId, refusal: Refusal) -> Refusal {
+    if refusal.status != StatusCode::RANGE_NOT_SATISFIABLE {
+        return refusal;
+    }
+    match state.content.upload(repository, id).await {
+        Ok(upload) => {
+            let mut refusal = refusal;
+            for (name, text) in
+                [(header::RANGE, range::received(upload.offset)), (header::LOCATION, location(repository, id))]
+            {
+                if let Ok(value) = HeaderValue::from_str(&text) {
+                    refusal = refusal.header(name, value);
+                }
+            }
+            refusal
+        }
+        Err(ContentError::UploadUnknown(_)) => unknown(repository),
+        Err(_) => refusal,
+    }
+}
+
+/// `PATCH`: adds a chunk, or a stream.
+pub(crate) async fn append(
+    state: &State,
+    repository: RepositoryId,
+    id: Option<UploadId>,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Handled {
+    let Some(id) = id else {
+        body::drain(incoming);
+        return Err(unknown(&repository));
+    };
+    let (at, length) = match chunk(headers, &incoming) {
+        Ok(chunk) => chunk,
+        Err(refusal) => {
+            body::drain(incoming);
+            return Err(where_it_stands(state, &repository, &id, refusal).await);
+        }
+    };
+    let source = body::source(incoming, state.options.body_timeout, length);
+    let (content, into, session_id) = (state.content.clone(), repository.clone(), id.clone());
+    let work = async move { content.append_upload(&into, &session_id, at, source).await };
+    match to_the_end(work).await {
+        Ok(upload) => Ok(session(StatusCode::ACCEPTED, &upload)),
+        Err(refusal) => Err(where_it_stands(state, &repository, &id, refusal).await),
+    }
+}
+
+/// `GET`: how far the session has come.
+pub(crate) async fn status(state: &State, repository: RepositoryId, id: Option<UploadId>) -> Handled {
+    let id = id.ok_or_else(|| unknown(&repository))?;
+    let upload = state.content.upload(&repository, &id).await?;
+    Ok(session(StatusCode::NO_CONTENT, &upload))
+}
+
+/// `PUT`: the last bytes, if there are any, and the digest of the whole.
+pub(crate) async fn finish(
+    state: &State,
+    repository: RepositoryId,
+    id: Option<UploadId>,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Handled {
+    let Some(id) = id else {
+        body::drain(incoming);
+        return Err(unknown(&repository));
+    };
+    let missing = || Refusal::bad_request("DIGEST_INVALID", "the query has no `digest`");
+    let understood = query
+        .get("digest")
+        .ok_or_else(missing)
+        .and_then(digest)
+        .and_then(|digest| Ok((digest, chunk(headers, &incoming)?)));
+    let (digest, (at, length)) = match understood {
+        Ok(understood) => understood,
+        Err(refusal) => {
+            body::drain(incoming);
+            return Err(where_it_stands(state, &repository, &id, refusal).await);
+        }
+    };
+    let source = body::source(incoming, state.options.body_timeout, length);
+    let (content, into, session_id) = (state.content.clone(), repository.clone(), id.clone());
+    let work = async move { content.finish_upload(&into, &session_id, at, Some(source), &digest).await };
+    match to_the_end(work).await {
+        Ok(blob) => Ok(created(&repository, &blob)),
+        Err(refusal) => Err(where_it_stands(state, &repository, &id, refusal).await),
+    }
+}
+
+/// `DELETE`: drops the session.
+pub(crate) async fn cancel(state: &State, repository: RepositoryId, id: Option<UploadId>) -> Handled {
+    let id = id.ok_or_else(|| unknown(&repository))?;
+    if state.content.cancel_upload(&repository, &id).await? {
+        Ok(answer(StatusCode::NO_CONTENT).empty())
+    } else {
+        Err(unknown(&repository))
+    }
+}
