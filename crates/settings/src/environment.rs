@@ -110,6 +110,16 @@ catalogue! {
         "The time, in seconds since 1970, that is written into images in place of the default.";
     NoColor, Output, ["NO_COLOR"],
         "If set, nothing is coloured.";
+    CliColor, Output, ["CLICOLOR"],
+        "`0`: nothing is coloured. Anything else: a terminal that `TERM` does not know gets colours too.";
+    CliColorForce, Output, ["CLICOLOR_FORCE"],
+        "If set, help is coloured even where it does not go to a terminal.";
+    Term, Output, ["TERM"],
+        "The kind of terminal; `dumb` gets no colours.";
+    Ci, Output, ["CI"],
+        "If set, a terminal counts as one that knows colours, whatever `TERM` says.";
+    Columns, Output, ["COLUMNS"],
+        "The width of help where it does not go to a terminal.";
     PolyarchLog, Output, ["POLYARCH_LOG"],
         "What is logged on stderr: `error`, `warn`, `info`, `debug`, `trace`, or per crate, `polyarch_registry_client=debug`.";
 }
