@@ -1,17 +1,18 @@
 //! The client: what all repositories of all registries share.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Method;
 use image::{RegistryHost, RepositoryName};
 use settings::{CredentialError, CredentialStore, Credentials};
-use url::Url;
 
-use crate::error::{ClientError, ErrorKind, Failure, Verb};
+use crate::error::{ClientError, Verb};
 use crate::options::ClientOptions;
-use crate::redact::RedactedUrl;
+use crate::registry::{Call, Place, Registry};
 use crate::repository::Repository;
-use crate::scope::Access;
+use crate::scope::{Access, ScopeSet};
+use crate::wire::Wire;
 
 /// Who knows the credentials for a registry.
 pub trait CredentialSource: Send + Sync {
@@ -25,6 +26,15 @@ impl CredentialSource for CredentialStore {
     }
 }
 
+/// The same credentials for every host: those that are being tried.
+struct Fixed(Credentials);
+
+impl CredentialSource for Fixed {
+    fn lookup(&self, _host: &RegistryHost) -> Result<Credentials, CredentialError> {
+        Ok(self.0.clone())
+    }
+}
+
 /// A client of registries: connections, tokens, pacing and what was learnt. Cloning is cheap; clones share everything.
 #[derive(Clone)]
 pub struct RegistryClient {
@@ -32,14 +42,16 @@ pub struct RegistryClient {
 }
 
 struct Shared {
-    options: ClientOptions,
+    wire: Arc<Wire>,
     credentials: Arc<dyn CredentialSource>,
+    registries: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
 }
 
 impl RegistryClient {
     /// A client. Nothing is opened or read until the first request.
     pub fn new(options: ClientOptions, credentials: Arc<dyn CredentialSource>) -> Self {
-        Self { shared: Arc::new(Shared { options, credentials }) }
+        let wire = Arc::new(Wire::new(options));
+        Self { shared: Arc::new(Shared { wire, credentials, registries: Mutex::default() }) }
     }
 
     /// A repository. Nothing is sent.
@@ -49,29 +61,37 @@ impl RegistryClient {
 
     /// The options that it was made with.
     pub fn options(&self) -> &ClientOptions {
-        &self.shared.options
+        &self.shared.wire.options
     }
 
     /// Says what will be wanted of a repository, so that the first token allows all of it.
     pub fn expect(&self, host: &RegistryHost, repository: &RepositoryName, access: Access) {
-        let _ = (host, repository, access, &self.shared.credentials);
+        self.registry(host).tokens.expect(&ScopeSet::repository(repository, access));
     }
 
     /// The repositories of a registry, in its own order.
     pub async fn catalog(&self, host: &RegistryHost) -> Result<Vec<RepositoryName>, ClientError> {
-        self.unfinished(host, Verb::ListRepositories)
+        crate::listing::catalog(&self.registry(host)).await
     }
 
-    /// Tries `credentials` on a registry: `Ok` if it lets them in.
+    /// Tries `credentials` on a registry: `Ok` if it lets them in, or if it lets everybody in.
     pub async fn check_login(&self, host: &RegistryHost, credentials: &Credentials) -> Result<(), ClientError> {
-        let _ = credentials;
-        self.unfinished(host, Verb::CheckLogin)
+        // A state of its own: what other credentials were told must not be taken for what these are.
+        let source = Arc::new(Fixed(credentials.clone()));
+        let registry = Registry::new(self.shared.wire.clone(), source, host.clone());
+        let place = Place::Path("/v2/".to_owned());
+        let call = Call::new(Verb::CheckLogin, Method::GET, place, ScopeSet::default());
+        registry.exchange(&call).await.map(drop)
     }
 
-    fn unfinished<T>(&self, host: &RegistryHost, verb: Verb) -> Result<T, ClientError> {
-        let url = Url::parse(&format!("https://{host}/v2/"));
-        let url = url.as_ref().map(RedactedUrl::from).unwrap_or_else(|_| unreachable!());
-        Err(Failure::new(ErrorKind::Unsupported, verb, Method::GET, url).into())
+    pub(crate) fn registry(&self, host: &RegistryHost) -> Arc<Registry> {
+        let mut registries = self.shared.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = registries.get(host) {
+            return registry.clone();
+        }
+        let registry = Arc::new(Registry::new(self.shared.wire.clone(), self.shared.credentials.clone(), host.clone()));
+        registries.insert(host.clone(), registry.clone());
+        registry
     }
 }
 

@@ -91,7 +91,7 @@ mod tests {
         for body in ["", "<html>", "{}", "[]", r#"{"errors":null}"#, r#"{"errors":{}}"#, r#"{"details":"hm"}"#] {
             assert!(parse(body.as_bytes()).is_empty(), "{body}");
         }
-        assert!(parse(&[b'['; 100_000]).is_empty());
+        assert!(parse("[".repeat(100_000).as_bytes()).is_empty());
     }
 
     #[test]

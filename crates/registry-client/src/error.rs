@@ -11,6 +11,7 @@ use crate::codes::RegistryCode;
 use crate::escape;
 use crate::network::NetworkFailure;
 use crate::redact::RedactedUrl;
+use crate::wire::Context;
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -317,6 +318,15 @@ impl ClientError {
     /// A copy to change.
     pub(crate) fn into_failure(self) -> Failure {
         Arc::unwrap_or_clone(self.0)
+    }
+
+    /// The same failure, for another request that waited for this one.
+    pub(crate) fn for_request(&self, context: &Context) -> Self {
+        let mut failure = self.clone().into_failure();
+        failure.verb = context.verb;
+        failure.method = context.method.clone();
+        failure.url = context.url.clone();
+        failure.into()
     }
 
     /// Whether the same request could succeed if it were sent again.

@@ -2,24 +2,43 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod challenge;
 mod client;
 mod codes;
+mod download;
 mod error;
 mod escape;
+mod lanes;
+mod learnt;
+mod listing;
+mod location;
+mod manifests;
 mod network;
 mod options;
+mod pause;
+mod payload;
+mod push;
 mod redact;
+mod referrers;
+mod registry;
 mod repository;
 mod scope;
+mod sniff;
+mod tls;
+mod token;
+mod transport;
+mod uploads;
+mod wire;
 
 pub use client::{CredentialSource, RegistryClient};
 pub use codes::RegistryCode;
+pub use download::BlobStream;
 pub use error::{ClientError, ErrorKind, Verb};
 pub use network::{CertificateProblem, NetworkFailure, Phase};
 pub use options::{ClientOptions, Pacing, RetryPolicy, Timeouts, Windows};
 pub use redact::RedactedUrl;
 pub use repository::{
-    BlobInfo, BlobSource, BlobStream, Mount, Placement, PutManifest, RawManifest, Repository, SinglePost, SourceError,
+    BlobInfo, BlobSource, Mount, Placement, PutManifest, RawManifest, Repository, SinglePost, SourceError,
     SourceStream, UploadSession,
 };
 pub use scope::Access;

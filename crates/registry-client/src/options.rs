@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use image::RegistryHost;
 use settings::{Environment, ProxyRules, TlsFiles, TrustRoots};
+use url::Url;
+
+use crate::transport::is_loopback;
 
 /// How the client behaves. Made from the environment, then changed field by field.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// Do not verify certificates, and fall back to plain HTTP where the server answers a TLS hello with HTTP.
     pub insecure: bool,
+    /// Treat loopback (`127.0.0.0/8`, `::1`, `localhost`) as if `insecure` were set.
+    pub lenient_loopback: bool,
     /// Registries that are spoken to in plain HTTP from the start.
     pub plain_http: BTreeSet<RegistryHost>,
     /// Where what was learnt about registries is kept between runs; `None`: nowhere. Never secrets.
@@ -48,6 +53,11 @@ impl ClientOptions {
             ..Self::default()
         }
     }
+
+    /// Whether a host's certificate is not verified, and plain HTTP is good enough where it speaks that.
+    pub(crate) fn is_lenient(&self, url: &Url) -> bool {
+        self.insecure || self.lenient_loopback && is_loopback(url)
+    }
 }
 
 impl Default for ClientOptions {
@@ -55,6 +65,7 @@ impl Default for ClientOptions {
         Self {
             user_agent: concat!("polyarch/", env!("CARGO_PKG_VERSION")).to_owned(),
             insecure: false,
+            lenient_loopback: true,
             plain_http: BTreeSet::new(),
             cache_dir: None,
             manifest_limit: 4 << 20,
@@ -120,14 +131,14 @@ pub struct Pacing {
     pub requests: usize,
     /// Downloads of more than [`Pacing::big`].
     pub downloads: usize,
-    /// Uploads of more than [`Pacing::big`].
+    /// Uploads of more than 64 KiB: those are read while they are sent.
     pub uploads: usize,
-    /// From how many bytes a body is big.
+    /// From how many bytes a download is big.
     pub big: u64,
 }
 
 impl Default for Pacing {
-    /// 32 small requests beside 6 downloads and 6 uploads of more than 1 MiB.
+    /// 32 small requests beside 6 downloads of more than 1 MiB and 6 uploads.
     fn default() -> Self {
         Self { requests: 32, downloads: 6, uploads: 6, big: 1 << 20 }
     }

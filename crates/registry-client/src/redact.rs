@@ -30,6 +30,11 @@ impl RedactedUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A text that could not be parsed as a URL and has nothing secret in it.
+    pub(crate) fn unparsed(text: &str) -> Self {
+        Self(crate::escape::line(text))
+    }
 }
 
 impl From<&Url> for RedactedUrl {

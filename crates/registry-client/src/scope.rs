@@ -76,13 +76,6 @@ impl ScopeSet {
         })
     }
 
-    /// Adds what is in `other`.
-    pub(crate) fn extend(&mut self, other: &Self) {
-        for (resource, actions) in &other.0 {
-            self.0.entry(resource.clone()).or_default().extend(actions.iter().cloned());
-        }
-    }
-
     /// Adds as much of `other` as one token request takes.
     pub(crate) fn extend_bounded(&mut self, other: &Self) {
         for (resource, actions) in &other.0 {
