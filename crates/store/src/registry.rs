@@ -52,7 +52,8 @@ impl RegistryStore {
 /// What a client's error is to every store.
 fn failure(what: &str, error: ClientError) -> StoreError {
     // What failed may be the other side of a copy, which knows better what it was.
-    let origin = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<StoreError>());
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let origin = causes.into_iter().find_map(|cause| cause.downcast_ref::<StoreError>());
     let kind = origin.map_or_else(|| kind_of(&error), |origin| origin.kind);
     let hint = error.hint().map(str::to_owned).or_else(|| origin.and_then(|origin| origin.hint.clone()));
     let mut failed = StoreError::new(kind, format!("{} {what}", error.verb()));

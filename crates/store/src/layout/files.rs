@@ -1,7 +1,4 @@
 //! Files of a layout: found without following links, written so that a crash leaves the old or the new.
-//!
-//! Below the layout's directory every step is taken from an open directory and links are refused, so that no layout,
-//! however it was unpacked, leads out of itself. The directory itself may be a link: its user named it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -9,10 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use image::{Algorithm, Digest};
-use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
-use rustix::io::Errno;
 
+use super::beneath::{self, Directory};
 use super::error::LayoutError;
 
 /// Held while `index.json` is changed. It stays: to remove it would race with whoever opens it next.
@@ -22,11 +17,7 @@ const STAGED: &str = ".polyarch-";
 /// So old must a staged file be to be swept away as left behind by a crash.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// `NONBLOCK`: to open a pipe for reading would wait for a writer.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-
-/// The directory of a layout.
+/// The directory of a layout. It may be a link, its user named it; nothing below it may.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     root: PathBuf,
@@ -36,7 +27,7 @@ pub(crate) struct Files {
 #[derive(Debug)]
 pub(crate) struct Staged(tempfile::NamedTempFile);
 
-/// The right to change `index.json`.
+/// The right to change `index.json`. It ends when this is dropped, and with the process.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -51,119 +42,70 @@ impl Files {
         &self.root
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
-    }
-
-    /// The open directory of an algorithm's blobs, made if `create`.
-    fn blobs(&self, algorithm: Algorithm, create: bool) -> Result<Option<OwnedFd>, LayoutError> {
-        let root = match rustix::fs::open(&self.root, DIRECTORY, Mode::empty()) {
-            Ok(root) => root,
-            Err(Errno::NOENT) if !create => return Ok(None),
-            Err(error) => return Err(LayoutError::io(&self.root)(error.into())),
-        };
-        let mut at = root;
-        let mut path = self.root.clone();
-        for name in ["blobs", algorithm.as_str()] {
-            path.push(name);
-            if create {
-                match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
-                    Ok(()) => rustix::fs::fsync(&at).map_err(|error| LayoutError::io(&path)(error.into()))?,
-                    Err(Errno::EXIST) => {}
-                    Err(error) => return Err(LayoutError::io(&path)(error.into())),
-                }
-            }
-            at = match rustix::fs::openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-                Ok(directory) => directory,
-                Err(Errno::NOENT) => return Ok(None),
-                Err(error) => return Err(refused(&path, error, "directory")),
-            };
-        }
-        Ok(Some(at))
+    /// The directory of an algorithm's blobs, made if `create`.
+    fn blobs(&self, algorithm: Algorithm, create: bool) -> Result<Option<Directory>, LayoutError> {
+        let Some(root) = Directory::open(&self.root)? else { return Ok(None) };
+        let Some(blobs) = root.enter("blobs", create)? else { return Ok(None) };
+        blobs.enter(algorithm.as_str(), create)
     }
 
     /// Opens a blob; with its size. `None`: it is not there.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>, LayoutError> {
         let Some(directory) = self.blobs(digest.algorithm(), false)? else { return Ok(None) };
-        let path = self.blob_path(digest);
-        match rustix::fs::openat(&directory, digest.hex(), FILE, Mode::empty()) {
-            Ok(file) => regular(file.into(), path).map(Some),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(refused(&path, error, "file")),
-        }
+        directory.open_file(digest.hex())
     }
 
     /// The size of a blob. `None`: it is not there.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, LayoutError> {
         let Some(directory) = self.blobs(digest.algorithm(), false)? else { return Ok(None) };
-        let path = self.blob_path(digest);
-        match rustix::fs::statat(&directory, digest.hex(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Ok(Some(u64::try_from(stat.st_size).unwrap_or_default())),
-                FileType::Symlink => Err(LayoutError::Link(path)),
-                _ => Err(LayoutError::NotA { path, expected: "file" }),
-            },
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(LayoutError::io(path)(error.into())),
-        }
+        directory.size(digest.hex())
     }
 
     /// Removes a blob. It is no error if it is not there.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<(), LayoutError> {
         let Some(directory) = self.blobs(digest.algorithm(), false)? else { return Ok(()) };
-        match rustix::fs::unlinkat(&directory, digest.hex(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(LayoutError::io(self.blob_path(digest))(error.into())),
-        }
+        directory.remove(digest.hex())
     }
 
     /// A new file in the layout's directory, which is on the same file system as where it will go.
     pub(crate) fn stage(&self) -> Result<Staged, LayoutError> {
-        use std::os::unix::fs::PermissionsExt;
-        let staged = tempfile::Builder::new()
-            .prefix(STAGED)
-            // As any new file: less what the umask takes.
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(&self.root);
-        staged.map(Staged).map_err(LayoutError::io(&self.root))
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(STAGED);
+        beneath::permissions(&mut builder);
+        builder.tempfile_in(&self.root).map(Staged).map_err(LayoutError::io(&self.root))
     }
 
     /// Makes a staged file durable and gives it the name of a blob.
     pub(crate) fn place_blob(&self, staged: Staged, digest: &Digest) -> Result<(), LayoutError> {
-        let path = self.blob_path(digest);
-        staged.0.as_file().sync_all().map_err(LayoutError::io(&path))?;
-        let directory =
-            self.blobs(digest.algorithm(), true)?.ok_or_else(|| LayoutError::NoLayout(self.root.clone()))?;
-        let renamed = rustix::fs::renameat(CWD, staged.0.path(), &directory, digest.hex());
-        renamed.map_err(|error| LayoutError::io(&path)(error.into()))?;
-        // It has another name now: nothing is left to remove.
-        let _ = staged.0.into_temp_path().keep();
+        staged.0.as_file().sync_all().map_err(LayoutError::io(staged.0.path()))?;
+        let directory = self.blobs(digest.algorithm(), true)?;
+        let directory = directory.ok_or_else(|| LayoutError::NoLayout(self.root.clone()))?;
+        let path = staged.0.into_temp_path();
+        directory.take_in(&path, digest.hex())?;
+        // It has another name now: there is nothing left to remove.
+        let _ = path.keep();
         Ok(())
     }
 
     /// Makes the names of all blobs durable.
     pub(crate) fn sync_names(&self) -> Result<(), LayoutError> {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let Some(directory) = self.blobs(algorithm, false)? else { continue };
-            rustix::fs::fsync(&directory).map_err(|error| LayoutError::io(self.root.join("blobs"))(error.into()))?;
+            if let Some(directory) = self.blobs(algorithm, false)? {
+                directory.sync()?;
+            }
         }
         Ok(())
     }
 
     /// Reads `oci-layout` or `index.json`. `None`: it is not there.
     pub(crate) fn read(&self, name: &'static str, limit: u64) -> Result<Option<Vec<u8>>, LayoutError> {
-        let path = self.root.join(name);
-        let file = match rustix::fs::open(&path, FILE, Mode::empty()) {
-            Ok(file) => file.into(),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(refused(&path, error, "file")),
-        };
-        let (file, size) = regular(file, path.clone())?;
+        let Some(root) = Directory::open(&self.root)? else { return Ok(None) };
+        let Some((file, size)) = root.open_file(name)? else { return Ok(None) };
         if size > limit {
             return Err(LayoutError::Damaged { file: name, reason: format!("it has {size} bytes, more than {limit}") });
         }
         let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes).map_err(LayoutError::io(path))?;
+        file.take(limit).read_to_end(&mut bytes).map_err(LayoutError::io(self.root.join(name)))?;
         Ok(Some(bytes))
     }
 
@@ -174,12 +116,10 @@ impl Files {
         staged.write(bytes).map_err(LayoutError::io(&path))?;
         staged.0.as_file().sync_all().map_err(LayoutError::io(&path))?;
         staged.0.persist(&path).map_err(|error| LayoutError::io(&path)(error.error))?;
-        self.sync_root()
-    }
-
-    fn sync_root(&self) -> Result<(), LayoutError> {
-        let synced = rustix::fs::open(&self.root, DIRECTORY, Mode::empty()).and_then(rustix::fs::fsync);
-        synced.map_err(|error| LayoutError::io(&self.root)(error.into()))
+        match Directory::open(&self.root)? {
+            Some(root) => root.sync(),
+            None => Err(LayoutError::NoLayout(self.root.clone())),
+        }
     }
 
     /// Makes the directory, if it is not there.
@@ -189,13 +129,8 @@ impl Files {
 
     /// Whether the directory has nothing but what this module puts there.
     pub(crate) fn is_empty(&self) -> Result<bool, LayoutError> {
-        for entry in self.entries()? {
-            let name = entry.file_name();
-            if !name.to_string_lossy().starts_with(".polyarch") {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".polyarch");
+        Ok(self.entries()?.iter().all(ours))
     }
 
     fn entries(&self) -> Result<Vec<fs::DirEntry>, LayoutError> {
@@ -206,11 +141,7 @@ impl Files {
     /// Waits for the lock, and sweeps away what crashes left behind.
     pub(crate) fn lock(&self) -> Result<Lock, LayoutError> {
         let path = self.root.join(LOCK);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file: File = match rustix::fs::open(&path, flags, Mode::from_raw_mode(0o666)) {
-            Ok(file) => file.into(),
-            Err(error) => return Err(refused(&path, error, "file")),
-        };
+        let file = beneath::open_or_create(&path)?;
         file.lock().map_err(LayoutError::io(&path))?;
         self.sweep()?;
         Ok(Lock { _file: file })
@@ -233,20 +164,5 @@ impl Files {
 impl Staged {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.as_file_mut().write_all(bytes)
-    }
-}
-
-fn regular(file: File, path: PathBuf) -> Result<(File, u64), LayoutError> {
-    let metadata = file.metadata().map_err(LayoutError::io(&path))?;
-    if metadata.is_file() { Ok((file, metadata.len())) } else { Err(LayoutError::NotA { path, expected: "file" }) }
-}
-
-/// What an open that does not follow links says of a link differs between systems.
-fn refused(path: &Path, error: Errno, expected: &'static str) -> LayoutError {
-    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    match error {
-        _ if is_link => LayoutError::Link(path.to_owned()),
-        Errno::NOTDIR | Errno::ISDIR => LayoutError::NotA { path: path.to_owned(), expected },
-        other => LayoutError::io(path)(other.into()),
     }
 }

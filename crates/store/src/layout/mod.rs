@@ -1,11 +1,13 @@
 //! An OCI image layout directory (image-spec, `image-layout.md`).
 
+mod beneath;
 mod blobs;
 mod error;
 mod files;
 mod index;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use image::{Descriptor, Digest, Document, MediaKind, RepositoryName, Tag, Target};
@@ -29,6 +31,8 @@ pub struct LayoutStore {
     directory: PathBuf,
     files: Files,
     sole: bool,
+    /// Whether the directory is known to be a layout, so that not every blob that is placed looks again.
+    made: Arc<OnceLock<()>>,
 }
 
 impl LayoutStore {
@@ -38,7 +42,7 @@ impl LayoutStore {
         // Two spellings of one directory are one medium; what does not exist yet has at least one absolute name.
         let root = std::fs::canonicalize(&directory).or_else(|_| std::path::absolute(&directory));
         let files = Files::new(root.unwrap_or_else(|_| directory.clone()));
-        Self { directory, files, sole: false }
+        Self { directory, files, sole: false, made: Arc::default() }
     }
 
     /// Takes the only image of the layout for `latest`, if nothing has that tag.
@@ -64,6 +68,15 @@ impl LayoutStore {
     /// Whether a tag that is not there may be the only image instead.
     fn sole_for(&self, tag: &Tag) -> bool {
         self.sole && tag.as_str() == "latest"
+    }
+
+    /// Sees to it that there is a layout.
+    fn make(&self) -> Result<(), LayoutError> {
+        if self.made.get().is_none() {
+            index::create(&self.files)?;
+            let _ = self.made.set(());
+        }
+        Ok(())
     }
 
     /// The document at `target`, by way of `index.json` for a tag. `None`: it is not there.
@@ -162,8 +175,8 @@ impl ImageStore for LayoutStore {
             return Ok(BlobPlacement::AlreadyThere);
         }
         let action = self.blob_action("write", &descriptor.digest);
-        let files = self.files.clone();
-        blocking(action.clone(), move || index::create(&files)).await?;
+        let store = self.clone();
+        blocking(action.clone(), move || store.make()).await?;
         let reader = origin.open().await?;
         blobs::write(self.files.clone(), descriptor, reader, action).await?;
         Ok(BlobPlacement::Copied)
@@ -171,10 +184,11 @@ impl ImageStore for LayoutStore {
 
     async fn put_document(&self, document: &Document, tag: Option<&Tag>) -> Result<PutReport, StoreError> {
         let target = tag.map_or_else(|| Target::Digest(document.digest().clone()), |tag| Target::Tag(tag.clone()));
-        let (files, document, tag) = (self.files.clone(), document.clone(), tag.cloned());
+        let (store, document, tag) = (self.clone(), document.clone(), tag.cloned());
         let reported_digest = Some(document.digest().clone());
         blocking(self.action("write", &target), move || {
-            index::create(&files)?;
+            store.make()?;
+            let files = store.files;
             let missing = missing(&files, &document)?;
             if !missing.is_empty() {
                 return Err(LayoutError::Missing(missing));
