@@ -24,12 +24,12 @@ const CHUNK_MINIMUM: &str = "oci-chunk-min-length";
 impl Repository {
     /// Asks for a blob to be mounted, from the repository `from` or from wherever the registry finds it.
     pub async fn mount_blob(&self, digest: &Digest, from: Option<&RepositoryName>) -> Result<Mount, ClientError> {
-        let mut query = Serializer::new(String::new());
-        if let Some(from) = from {
-            query.append_pair("from", from.as_str());
-        }
-        query.append_pair("mount", digest.as_str());
-        let mut call = self.post(Verb::MountBlob, &format!("?{}", query.finish()));
+        // Built in one expression: a serializer that lives across the await below would not be `Sync`.
+        let query = Serializer::new(String::new())
+            .extend_pairs(from.map(|from| ("from", from.as_str())))
+            .append_pair("mount", digest.as_str())
+            .finish();
+        let mut call = self.post(Verb::MountBlob, &format!("?{query}"));
         if let Some(from) = from {
             call.scopes.add_repository(from, Access::Pull);
         }
