@@ -17,7 +17,7 @@ mod step;
 pub use collect::{Attestations, Collection, Node, Selection, WalkLimits, collect, collect_below};
 pub use copy::{CopyPlan, CopyReport, CopyRequest, copy};
 pub use error::TransferError;
-pub use plan::{Plan, PlanError};
+pub use plan::{Plan, PlanError, repository_name};
 pub use progress::{Event, Outcome, Progress, Silent};
 pub use report::{BlobTotals, DocumentOutcome, DocumentReport, Put, Report};
 pub use run::Options;

@@ -279,7 +279,7 @@ impl Plan {
 }
 
 /// A store's repository as a person would write it, without tag and digest.
-pub(crate) fn repository_name(store: &dyn ImageStore) -> String {
+pub fn repository_name(store: &dyn ImageStore) -> String {
     let nothing = Target::Digest(Digest::sha256(b""));
     let spelt = store.spell(&nothing);
     let suffix = format!("@{nothing}");
