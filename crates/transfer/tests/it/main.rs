@@ -4,3 +4,4 @@ mod collect;
 mod copy;
 mod memory;
 mod plan;
+mod real;
