@@ -94,7 +94,7 @@ pub(crate) fn drain(body: Incoming) {
                 }
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(10), reading).await;
+        let _ = tokio::time::timeout(Duration::from_secs(3), reading).await;
     });
 }
 

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::service::{self, State};
 
@@ -125,6 +125,7 @@ impl Server {
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .keep_alive_interval(state.options.header_timeout);
+        let (stop, stopping) = watch::channel(());
         let connections = Arc::new(Semaphore::new(state.options.connections));
         tokio::pin!(shutdown);
         loop {
@@ -136,9 +137,14 @@ impl Server {
             let state = state.clone();
             let builder = builder.clone();
             let watcher = graceful.watcher();
+            let mut stopping = stopping.clone();
             tokio::spawn(async move {
                 let _permit = permit;
-                if !ready(&stream, state.options.header_timeout).await {
+                let begun = tokio::select! {
+                    begun = ready(&stream, state.options.header_timeout) => begun,
+                    _ = stopping.changed() => false,
+                };
+                if !begun {
                     return;
                 }
                 let service = service_fn(move |request| service::serve(state.clone(), peer, request));
@@ -149,6 +155,7 @@ impl Server {
             });
         }
         drop(listener);
+        drop(stop);
         let patience = state.options.drain_timeout;
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
