@@ -55,7 +55,9 @@ impl Request {
 /// The longest chain of requests in which each one started after the one before it had finished.
 ///
 /// It is what a client pays in round trips when the network is slow and everything else is free. Run the lab with a
-/// latency (20 ms will do): without one, requests that are sent at the same time need not overlap.
+/// latency per request (50 ms will do) and none per connection step: without the one, requests that are sent at the
+/// same time need not overlap; with the other, a request that had to wait for its own connection starts later than one
+/// that found a warm one has finished.
 pub fn dependency_depth(requests: &[Request]) -> usize {
     let mut order: Vec<&Request> = requests.iter().collect();
     order.sort_by_key(|request| request.started);

@@ -120,7 +120,7 @@ async fn one(
         match fault {
             FaultKind::Drop => {
                 control.cut();
-                return Err(Gone);
+                return Err(Gone::Cut);
             }
             FaultKind::Raw(bytes) => control.say(bytes.clone()),
             FaultKind::Stall(time) => pause(*time).await,
@@ -137,13 +137,14 @@ async fn one(
         Some(answer) => Ok(answer),
         None => reply(&shared, &parts, path, query, body).await,
     };
-    let Ok(answer) = answer else {
-        control.cut();
-        return Err(Gone);
-    };
+    let answer = answer.inspect_err(|gone| {
+        if *gone == Gone::Cut {
+            control.cut();
+        }
+    })?;
     if faults.contains(&FaultKind::DropAnswer) {
         control.cut();
-        return Err(Gone);
+        return Err(Gone::Cut);
     }
     shared.log.update(ticket, |request| request.status = answer.status().as_u16());
     Ok(finish(answer, head_only, &faults, &shared, Some(ticket)))
@@ -151,7 +152,10 @@ async fn one(
 
 impl std::fmt::Display for Gone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection is cut")
+        f.write_str(match self {
+            Self::Cut => "the connection is cut",
+            Self::Client => "the client broke the request off",
+        })
     }
 }
 

@@ -14,9 +14,14 @@ use crate::lab::Shared;
 use crate::quirks::{Location, Mounts};
 use crate::routes::{digest, mount_source, query_value, unsupported};
 
-/// The connection is to be cut, or the client has gone: there is nobody to answer.
-#[derive(Debug)]
-pub(crate) struct Gone;
+/// There is nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// A fault wants the connection cut.
+    Cut,
+    /// The client broke the request off. Over HTTP/2 its other requests go on.
+    Client,
+}
 
 /// The request's body, with the fault that ends it early.
 pub(crate) struct Incomings<'a> {
@@ -31,10 +36,10 @@ impl Incomings<'_> {
     async fn next(&mut self, so_far: u64) -> Result<Option<Bytes>, Gone> {
         loop {
             if self.drop_after.is_some_and(|limit| so_far >= limit) {
-                return Err(Gone);
+                return Err(Gone::Cut);
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
-            let Ok(data) = frame.map_err(|_| Gone)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| Gone::Client)?.into_data() else { continue };
             (self.count)(data.len() as u64);
             return Ok(Some(data));
         }

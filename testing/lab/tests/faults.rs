@@ -184,3 +184,20 @@ async fn big_uploads_can_be_forgotten() {
     let head = client().head(format!("{}/v2/app/blobs/{digest}", lab.url())).send().await.unwrap();
     assert_eq!(head.headers()["content-length"], "300000");
 }
+
+#[tokio::test]
+async fn a_request_that_the_client_breaks_off_does_not_take_others_along() {
+    let lab = Lab::builder().tls(true).latency(Duration::from_millis(100), Duration::ZERO).start();
+    images::image("linux/amd64", 1, Flavour::Oci).push(&lab, "app", Some("v1"));
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let ca = reqwest::Certificate::from_pem(lab.ca_pem().unwrap().as_bytes()).unwrap();
+    let client = Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+    let get = || client.get(format!("{}/v2/app/manifests/v1", lab.url())).send();
+    get().await.unwrap();
+    let pieces = futures_util::stream::iter([Ok("piece"), Err(std::io::Error::other("broken"))]);
+    let post = client.post(format!("{}/v2/app/blobs/uploads/?digest={}", lab.url(), image::Digest::sha256(b"")));
+    let (broken, whole) = futures_util::future::join(post.body(reqwest::Body::wrap_stream(pieces)).send(), get()).await;
+    assert!(broken.is_err());
+    assert_eq!(whole.unwrap().status(), 200);
+    assert_eq!(lab.connections(), 1);
+}
