@@ -415,3 +415,21 @@ async fn referrers_of_the_fall_back_tag_are_found() {
     let target = Target::Tag(fallback);
     assert!(store.resolve(&target).await.unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_that_begin_a_layout_together_do_not_take_each_other_for_strangers() {
+    for round in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LayoutStore::new(dir.path().join("new"));
+        let writers = (0..8).map(|writer| {
+            let (store, bytes) = (store.clone(), Bytes::from(format!("{round} {writer}")));
+            tokio::spawn(async move {
+                let descriptor = Descriptor::new("x", Digest::sha256(&bytes), bytes.len() as u64);
+                store.place_blob(&descriptor, &Memory(bytes)).await
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.unwrap().unwrap();
+        }
+    }
+}

@@ -29,12 +29,15 @@ fn limits() -> Limits {
 
 /// What `index.json` says. `None`: there is no layout.
 pub(crate) fn read(files: &Files) -> Result<Option<Document>, LayoutError> {
-    let Some(layout) = files.read("oci-layout", 64 << 10)? else {
-        return match files.root().try_exists() {
-            Ok(true) if !files.is_empty()? => Err(LayoutError::OtherContent(files.root().to_owned())),
-            _ => Ok(None),
-        };
-    };
+    let mut layout = files.read("oci-layout", 64 << 10)?;
+    if layout.is_none() && matches!(files.root().try_exists(), Ok(true)) && !files.is_empty()? {
+        // Another writer may have made the layout between the two looks.
+        layout = files.read("oci-layout", 64 << 10)?;
+        if layout.is_none() {
+            return Err(LayoutError::OtherContent(files.root().to_owned()));
+        }
+    }
+    let Some(layout) = layout else { return Ok(None) };
     let damaged = |file: &'static str, reason: String| LayoutError::Damaged { file, reason };
     let layout: LayoutFile =
         serde_json::from_slice(&layout).map_err(|error| damaged("oci-layout", error.to_string()))?;
