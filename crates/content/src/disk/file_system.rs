@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// A file that is open.
@@ -77,19 +77,33 @@ impl RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    locked: AtomicBool,
     syncs: Arc<AtomicU64>,
+}
+
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        // A process that is being started holds copies of all open files for a moment, and closing one of several
+        // copies does not unlock.
+        if *self.locked.get_mut() {
+            let _ = self.file.unlock();
+        }
+    }
 }
 
 impl RealDisk {
     fn wrap(&self, file: File) -> Box<dyn DiskFile> {
-        Box::new(RealFile { file, syncs: self.file_syncs.clone() })
+        Box::new(RealFile { file, locked: AtomicBool::new(false), syncs: self.file_syncs.clone() })
     }
 }
 
 impl DiskFile for RealFile {
     fn try_lock(&self) -> io::Result<bool> {
         match self.file.try_lock() {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.locked.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
         }
