@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use polyarch_store::{
     BlobOrigin, BlobPlacement, BlobReader, ImageStore, LayoutError, LayoutStore, Location, StoreError, StoreErrorKind,
 };
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 /// A blob in memory.
 struct Memory(Bytes);
@@ -418,13 +420,16 @@ async fn referrers_of_the_fall_back_tag_are_found() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_that_begin_a_layout_together_do_not_take_each_other_for_strangers() {
-    for round in 0..40 {
+    for round in 0..60 {
         let dir = tempfile::tempdir().unwrap();
         let store = LayoutStore::new(dir.path().join("new"));
-        let writers = (0..8).map(|writer| {
-            let (store, bytes) = (store.clone(), Bytes::from(format!("{round} {writer}")));
+        let together = Arc::new(Barrier::new(16));
+        let writers = (0..16).map(|writer| {
+            let (store, together) = (store.clone(), Arc::clone(&together));
+            let bytes = Bytes::from(format!("{round} {writer}"));
             tokio::spawn(async move {
                 let descriptor = Descriptor::new("x", Digest::sha256(&bytes), bytes.len() as u64);
+                together.wait().await;
                 store.place_blob(&descriptor, &Memory(bytes)).await
             })
         });
