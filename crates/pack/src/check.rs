@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use executable::Executable;
+use executable::{Executable, Kind};
 use image::Platform;
 use serde::Serialize;
 
@@ -27,17 +27,27 @@ pub enum Warning {
         /// The libraries that it asks for.
         libraries: Vec<String>,
     },
+    /// A library where a program should be.
+    Library {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its platform.
+        platform: Platform,
+    },
 }
 
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self::Dynamic { path, platform, interpreter, libraries } = self;
         let escape = |text: &str| text.chars().flat_map(char::escape_debug).collect::<String>();
-        write!(f, "`{}` for `{platform}` is linked dynamically: ", escape(&path.to_string_lossy()))?;
+        let (Self::Dynamic { path, platform, .. } | Self::Library { path, platform }) = self;
+        write!(f, "`{}` for `{platform}` ", escape(&path.to_string_lossy()))?;
+        let Self::Dynamic { interpreter, libraries, .. } = self else {
+            return f.write_str("looks like a shared library: it may not run");
+        };
         let needs: Vec<String> =
             interpreter.iter().chain(libraries).map(|name| format!("`{}`", escape(name))).collect();
         let (are, them) = if needs.len() == 1 { ("is", "it") } else { ("are", "them") };
-        write!(f, "it needs {}, which {are} not in the image: ", needs.join(", "))?;
+        write!(f, "is linked dynamically: it needs {}, which {are} not in the image: ", needs.join(", "))?;
         write!(f, "give a `--base` that has {them}, or link statically")
     }
 }
@@ -55,13 +65,13 @@ pub(crate) fn check(binary: &Binary, has_base: bool) -> Result<Option<Warning>, 
         platform: Box::new(binary.platform.clone()),
         source,
     })?;
+    let (path, platform) = (binary.path.clone(), binary.platform.clone());
+    if executable.kind == Kind::Library {
+        return Ok(Some(Warning::Library { path, platform }));
+    }
     if has_base || executable.is_static {
         return Ok(None);
     }
-    Ok(Some(Warning::Dynamic {
-        path: binary.path.clone(),
-        platform: binary.platform.clone(),
-        interpreter: executable.interpreter,
-        libraries: executable.libraries,
-    }))
+    let Executable { interpreter, libraries, .. } = executable;
+    Ok(Some(Warning::Dynamic { path, platform, interpreter, libraries }))
 }

@@ -122,7 +122,7 @@ pub enum PackError {
         /// Of what.
         what: String,
         /// What came back.
-        source: std::io::Error,
+        source: Box<layer::WriteError>,
     },
     /// `SOURCE_DATE_EPOCH` is not a time.
     #[error("use {0} seconds since 1970 as a time: it is behind the year 9999")]

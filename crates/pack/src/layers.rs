@@ -1,36 +1,25 @@
 //! Trees to layers, on threads of their own: reading, hashing and compressing are no work for the reactor.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use image::{Algorithm, Descriptor, Hasher, MediaType};
+use layer::{Compression, Entry, LayerWriter, TarWriter, WriteError};
 
 use crate::error::PackError;
 use crate::packed::NewLayer;
 use crate::tree::{Kind, Tree};
 
-/// Why a layer was not written.
-pub(crate) enum WriteError {
-    /// A file could not be read.
-    Read { path: PathBuf, source: io::Error },
-    /// A file has another length than a moment ago.
-    Changed { path: PathBuf },
-    /// The layer could not be spooled.
-    Spool(io::Error),
-}
-
-impl WriteError {
-    /// The error of a layer that is called `what`.
-    pub(crate) fn of(self, what: String) -> PackError {
-        match self {
-            Self::Read { path, source } => PackError::Read { path, source },
-            Self::Changed { path } => PackError::Changed { path },
-            Self::Spool(source) => PackError::Layer { what, source },
-        }
-    }
+/// Where and how layers are written.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// Directory for files without a name.
+    pub(crate) scratch: PathBuf,
+    pub(crate) compression: Compression,
+    /// Seconds since 1970, for every entry.
+    pub(crate) time: i64,
 }
 
 /// Stops the threads that watch it when it is dropped.
@@ -64,92 +53,86 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// Writes the layer of a tree to an unnamed file in `scratch`.
-pub(crate) fn write(tree: &Tree, scratch: &Path, time: u64, watch: &Watch) -> Result<(NewLayer, File), WriteError> {
-    let file = tempfile::tempfile_in(scratch).map_err(WriteError::Spool)?;
-    let compressed = Hashing::new(BufWriter::with_capacity(256 << 10, file));
-    let gzip = flate2::GzBuilder::new().mtime(0).write(compressed, flate2::Compression::default());
-    let mut archive = tar::Builder::new(Hashing::new(gzip));
+/// Writes the layer of a tree, which is called `what`, to an unnamed file.
+pub(crate) fn write(what: &str, tree: &Tree, terms: &Terms, watch: &Watch) -> Result<(NewLayer, File), PackError> {
+    let spool = |source: WriteError| PackError::Layer { what: what.to_owned(), source: Box::new(source) };
+    let io = |error: io::Error| spool(WriteError::Sink(error));
+    let file = tempfile::tempfile_in(&terms.scratch).map_err(io)?;
+    let sink = LayerWriter::new(BufWriter::with_capacity(256 << 10, file), terms.compression).map_err(io)?;
+    let mut archive = TarWriter::in_order(sink);
     for (path, entry) in tree.iter() {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(entry.mode);
-        header.set_mtime(time);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(0);
-        match &entry.kind {
-            Kind::Directory => {
-                header.set_entry_type(tar::EntryType::Directory);
-                archive.append_data(&mut header, format!("{path}/"), io::empty()).map_err(WriteError::Spool)?;
-            }
-            Kind::Symlink { target } => {
-                header.set_entry_type(tar::EntryType::Symlink);
-                archive.append_link(&mut header, path, target).map_err(WriteError::Spool)?;
-            }
-            Kind::File { size } => {
-                header.set_size(*size);
-                let source = Source::open(&entry.from, *size, watch)?;
-                archive.append_data(&mut header, path, source).map_err(WriteError::Spool)?;
-            }
+        let member = match &entry.kind {
+            Kind::Directory => Entry::directory(path),
+            Kind::Symlink { target } => Entry::symlink(path, target.as_slice()),
+            Kind::File { size } => Entry::file(path, *size),
+        };
+        let member = member.with_mode(entry.mode).with_mtime(terms.time);
+        if let Kind::File { .. } = entry.kind {
+            let fail = |source| PackError::Read { path: entry.from.clone(), source };
+            let content = Watched { file: File::open(&entry.from).map_err(fail)?, watch };
+            archive.append(&member, content).map_err(|error| match error {
+                WriteError::Content { source, .. } => fail(source),
+                WriteError::Length { .. } => PackError::Changed { path: entry.from.clone() },
+                error => spool(error),
+            })?;
+        } else {
+            archive.append(&member, io::empty()).map_err(spool)?;
         }
     }
-    let finish = || {
-        let plain = archive.into_inner()?;
-        let diff_id = plain.hasher.finish();
-        let compressed = plain.inner.finish()?;
-        let size = compressed.hasher.length();
-        let descriptor = Descriptor::new(MediaType::from(MediaType::OCI_LAYER_GZIP), compressed.hasher.finish(), size);
-        let file = compressed.inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok((NewLayer { descriptor, diff_id }, file))
-    };
-    finish().map_err(WriteError::Spool)
+    let (sink, layer) = archive.finish().map_err(spool)?.finish().map_err(io)?;
+    let file = sink.into_inner().map_err(|error| io(error.into_error()))?;
+    Ok((NewLayer { descriptor: layer.descriptor(), diff_id: layer.diff_id }, file))
 }
 
-struct Hashing<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::new(Algorithm::Sha256) }
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// A file that is read to the length that it had, and no further.
-struct Source<'a> {
+/// A file that is read until nobody wants it any more.
+struct Watched<'a> {
     file: File,
     watch: &'a Watch,
 }
 
-impl<'a> Source<'a> {
-    fn open(path: &Path, size: u64, watch: &'a Watch) -> Result<Self, WriteError> {
-        let fail = |source| WriteError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(fail)?;
-        if file.metadata().map_err(fail)?.len() != size {
-            return Err(WriteError::Changed { path: path.to_owned() });
-        }
-        Ok(Self { file, watch })
-    }
-}
-
-impl Read for Source<'_> {
+impl Read for Watched<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.watch.0.load(Ordering::Relaxed) {
             return Err(io::Error::other("stopped"));
         }
         self.file.read(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::request::ImagePath;
+
+    use super::*;
+
+    fn prepared(size: usize) -> (tempfile::TempDir, Tree, Terms) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("app"), vec![7; size]).unwrap();
+        let mut tree = Tree::default();
+        tree.add_program(&dir.path().join("app"), &ImagePath::parse("/app").unwrap()).unwrap();
+        let terms = Terms { scratch: dir.path().to_owned(), compression: Compression::Gzip, time: 0 };
+        (dir, tree, terms)
+    }
+
+    #[test]
+    fn a_file_that_grew_or_shrank_is_not_packed() {
+        for size in [99, 101] {
+            let (dir, tree, terms) = prepared(100);
+            fs::write(dir.path().join("app"), vec![7; size]).unwrap();
+            let error = write("x", &tree, &terms, &Stop::new().watch()).unwrap_err();
+            assert!(error.to_string().ends_with("it changed while it was read"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nobody_waits_any_more_and_the_thread_ends() {
+        let (_dir, tree, terms) = prepared(100);
+        let stop = Stop::new();
+        let watch = stop.watch();
+        drop(stop);
+        let error = write("x", &tree, &terms, &watch).unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "stopped");
     }
 }

@@ -16,6 +16,7 @@ mod tree;
 
 pub use check::Warning;
 pub use error::PackError;
+pub use layer::Compression;
 pub use pack::pack;
 pub use packed::{ImageReport, Naming, NewLayer, PackReport, Packed, PackedImage};
 pub use request::{Base, Binary, FileSpec, ImagePath, PackRequest, Port, SpecError, Variable, platform_tag};

@@ -59,12 +59,17 @@ pub async fn pack(request: &PackRequest) -> Result<Packed, PackError> {
     Ok(Packed { images, index, warnings: gathered.warnings, spool, base })
 }
 
-/// The one time that everything in the image has.
-fn created(request: &PackRequest) -> Result<String, PackError> {
+/// The one time that everything in the image has, in seconds since 1970.
+fn seconds(request: &PackRequest) -> Result<i64, PackError> {
     let epoch = request.source_date_epoch.unwrap_or(0);
-    let seconds = i64::try_from(epoch).map_err(|_| PackError::Epoch(epoch))?;
-    let time = jiff::Timestamp::from_second(seconds).map_err(|_| PackError::Epoch(epoch))?;
-    Ok(time.to_string())
+    i64::try_from(epoch).map_err(|_| PackError::Epoch(epoch))
+}
+
+/// The same as documents write it.
+fn created(request: &PackRequest) -> Result<String, PackError> {
+    let seconds = seconds(request)?;
+    let time = jiff::Timestamp::from_second(seconds);
+    Ok(time.map_err(|_| PackError::Epoch(seconds.unsigned_abs()))?.to_string())
 }
 
 fn distinct(binaries: &[Binary]) -> Result<(), PackError> {
@@ -136,16 +141,17 @@ async fn write_layers(
     trees: Vec<(String, Tree)>,
     spool: &Arc<Spool>,
 ) -> Result<Vec<NewLayer>, PackError> {
-    let time = request.source_date_epoch.unwrap_or(0);
+    let terms =
+        layers::Terms { scratch: request.scratch.clone(), compression: request.compression, time: seconds(request)? };
     let at_once = std::thread::available_parallelism().map_or(2, usize::from);
     let turns = Arc::new(Semaphore::new(at_once));
     // Dropped with this future; then the threads stop at their next read.
     let stop = Stop::new();
     let written = trees.into_iter().map(|(what, tree)| {
-        let (turns, watch, scratch) = (Arc::clone(&turns), stop.watch(), request.scratch.clone());
+        let (turns, watch, terms) = (Arc::clone(&turns), stop.watch(), terms.clone());
         async move {
             let _turn = turns.acquire_owned().await;
-            layers::blocking(move || layers::write(&tree, &scratch, time, &watch).map_err(|error| error.of(what))).await
+            layers::blocking(move || layers::write(&what, &tree, &terms, &watch)).await
         }
     });
     let mut layers = Vec::new();

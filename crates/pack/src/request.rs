@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use image::{Platform, PlatformError, RepositoryName, Tag, Target};
+use layer::Compression;
 use serde::{Serialize, Serializer};
 use store::ImageStore;
 
@@ -35,6 +36,8 @@ pub struct PackRequest {
     pub expose: Vec<Port>,
     /// Files and directories for every platform, in a layer below the binary.
     pub files: Vec<FileSpec>,
+    /// How new layers are compressed.
+    pub compression: Compression,
     /// Seconds since 1970 for every time in the image (`SOURCE_DATE_EPOCH`); `None`: 0.
     pub source_date_epoch: Option<u64>,
     /// Where layers are spooled until they are in a store, in files without a name that no crash leaves behind.
@@ -56,6 +59,7 @@ impl PackRequest {
             workdir: None,
             expose: Vec::new(),
             files: Vec::new(),
+            compression: Compression::Gzip,
             source_date_epoch: None,
             scratch: scratch.into(),
         }

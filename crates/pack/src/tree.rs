@@ -1,6 +1,7 @@
 //! What stands where in a layer, gathered from the files of this machine.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use crate::request::{FileSpec, ImagePath};
 
 /// The entries of a layer by their path without leading slash; a directory sorts before what is in it.
 #[derive(Debug, Default)]
-pub(crate) struct Tree(BTreeMap<String, Entry>);
+pub(crate) struct Tree(BTreeMap<Vec<u8>, Entry>);
 
 /// One entry.
 #[derive(Debug)]
@@ -30,13 +31,13 @@ pub(crate) enum Kind {
         size: u64,
     },
     Symlink {
-        target: String,
+        target: Vec<u8>,
     },
 }
 
 impl Tree {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.0.iter().map(|(path, entry)| (path.as_str(), entry))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        self.0.iter().map(|(path, entry)| (path.as_slice(), entry))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -46,22 +47,20 @@ impl Tree {
     /// Adds what a `SRC:DST` names. `SRC` itself may be a link to what is meant; links below it stay links.
     pub(crate) fn add(&mut self, spec: &FileSpec) -> Result<(), PackError> {
         let metadata = read(&spec.source, fs::metadata(&spec.source))?;
-        let mut open = vec![(spec.source.clone(), spec.destination.in_archive().to_owned(), metadata)];
+        let mut open = vec![(spec.source.clone(), spec.destination.in_archive().as_bytes().to_vec(), metadata)];
         while let Some((source, place, metadata)) = open.pop() {
             let kind = if metadata.is_dir() {
                 for child in read(&source, fs::read_dir(&source))? {
                     let child = read(&source, child)?.path();
                     let metadata = read(&child, fs::symlink_metadata(&child))?;
-                    let name = child.file_name().and_then(|name| name.to_str());
-                    let name = name.ok_or_else(|| PackError::Name { path: child.clone() })?;
-                    let place = format!("{place}/{name}");
+                    let name = bytes(child.file_name().unwrap_or_default(), &child)?;
+                    let place = [place.as_slice(), &name].join(&b'/');
                     open.push((child, place, metadata));
                 }
                 Kind::Directory
             } else if metadata.is_symlink() {
                 let target = read(&source, fs::read_link(&source))?;
-                let target = target.to_str().ok_or_else(|| PackError::Name { path: source.clone() })?;
-                Kind::Symlink { target: target.to_owned() }
+                Kind::Symlink { target: bytes(target.as_os_str(), &source)? }
             } else if metadata.is_file() {
                 Kind::File { size: metadata.len() }
             } else {
@@ -80,7 +79,7 @@ impl Tree {
             return Err(PackError::SpecialFile { path: source.to_owned(), what: special(&metadata) });
         }
         let entry = Entry { kind: Kind::File { size: metadata.len() }, mode: 0o755, from: source.to_owned() };
-        self.insert(place.in_archive().to_owned(), entry)?;
+        self.insert(place.in_archive().as_bytes().to_vec(), entry)?;
         Ok(metadata.len())
     }
 
@@ -90,9 +89,9 @@ impl Tree {
     pub(crate) fn add_parents(&mut self) {
         let mut missing = Vec::new();
         for path in self.0.keys() {
-            for (at, _) in path.match_indices('/') {
+            for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
                 if !self.0.contains_key(&path[..at]) {
-                    missing.push(path[..at].to_owned());
+                    missing.push(path[..at].to_vec());
                 }
             }
         }
@@ -102,10 +101,10 @@ impl Tree {
     }
 
     /// Two directories for one place are one, with the mode of the later; anything else twice is a mistake.
-    fn insert(&mut self, place: String, entry: Entry) -> Result<(), PackError> {
+    fn insert(&mut self, place: Vec<u8>, entry: Entry) -> Result<(), PackError> {
         match self.0.get(&place) {
             Some(known) if known.kind != Kind::Directory || entry.kind != Kind::Directory => {
-                Err(PackError::SamePlace { place: format!("/{place}"), first: known.from.clone(), second: entry.from })
+                Err(PackError::SamePlace { place: shown(&place), first: known.from.clone(), second: entry.from })
             }
             _ => {
                 self.0.insert(place, entry);
@@ -122,9 +121,28 @@ impl Tree {
                 return None;
             }
             let (first, second) = (entry.from.clone(), theirs.from.clone());
-            Some(PackError::SamePlace { place: format!("/{place}"), first, second })
+            Some(PackError::SamePlace { place: shown(place), first, second })
         })
     }
+}
+
+/// A path in an archive, for messages.
+fn shown(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    format!("/{}", text.chars().flat_map(char::escape_debug).collect::<String>())
+}
+
+/// A name as it stands in an archive.
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+fn bytes(name: &OsStr, _: &Path) -> Result<Vec<u8>, PackError> {
+    Ok(std::os::unix::ffi::OsStrExt::as_bytes(name).to_vec())
+}
+
+#[cfg(not(unix))]
+fn bytes(name: &OsStr, path: &Path) -> Result<Vec<u8>, PackError> {
+    let text = name.to_str().ok_or_else(|| PackError::Name { path: path.to_owned() })?;
+    Ok(text.replace('\\', "/").into_bytes())
 }
 
 pub(crate) fn read<T>(path: &Path, result: std::io::Result<T>) -> Result<T, PackError> {
@@ -170,10 +188,13 @@ mod tests {
     use super::*;
 
     fn listing(tree: &Tree) -> Vec<String> {
-        let line = |(path, entry): (&str, &Entry)| match &entry.kind {
-            Kind::Directory => format!("{:o} {path}/", entry.mode),
-            Kind::File { size } => format!("{:o} {path} {size}", entry.mode),
-            Kind::Symlink { target } => format!("{path} -> {target}"),
+        let line = |(path, entry): (&[u8], &Entry)| {
+            let path = String::from_utf8_lossy(path);
+            match &entry.kind {
+                Kind::Directory => format!("{:o} {path}/", entry.mode),
+                Kind::File { size } => format!("{:o} {path} {size}", entry.mode),
+                Kind::Symlink { target } => format!("{path} -> {}", String::from_utf8_lossy(target)),
+            }
         };
         tree.iter().map(line).collect()
     }

@@ -420,7 +420,7 @@ async fn referrers_of_the_fall_back_tag_are_found() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_that_begin_a_layout_together_do_not_take_each_other_for_strangers() {
-    for round in 0..60 {
+    for round in 0..20 {
         let dir = tempfile::tempdir().unwrap();
         let store = LayoutStore::new(dir.path().join("new"));
         let together = Arc::new(Barrier::new(16));

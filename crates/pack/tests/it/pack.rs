@@ -221,3 +221,15 @@ async fn a_base_that_is_not_there_is_named() {
     assert_eq!(error.to_string(), "read the base image local:docker.io/base:none");
     assert!(error.store_error().is_some());
 }
+
+#[tokio::test]
+async fn layers_can_be_zstd() {
+    let shop = Workshop::new();
+    let store = shop.layout("out");
+    let mut request = shop.request(&["linux/amd64"]);
+    request.compression = polyarch_pack::Compression::Zstd;
+    let report = shop.pack(&request, &store).await;
+    let layer = &report.images[0].layers[0].descriptor;
+    assert_eq!(layer.media_type.as_str(), image::MediaType::OCI_LAYER_ZSTD);
+    assert_eq!(blob(&store, layer).await[..4], [0x28, 0xb5, 0x2f, 0xfd]);
+}
