@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use lists::Drafts;
 use registry_client::{ClientOptions, RegistryClient};
 use settings::{CredentialStore, EnvVar, Environment, PathFlags, Paths};
+use store::Stores;
 use tokio::runtime::Runtime;
 
 use crate::args::Global;
@@ -78,6 +80,17 @@ impl Context {
         Ok(RegistryClient::new(options, self.credentials()?))
     }
 
+    /// The drafts of `manifest`.
+    pub(crate) fn drafts(&mut self) -> Outcome<Drafts> {
+        Ok(Drafts::new(&self.paths()?.docker_config_dir))
+    }
+
+    /// Registries, the local store and layouts. Nothing is opened before it is asked for.
+    pub(crate) fn stores(&mut self, insecure: bool) -> Outcome<Stores> {
+        let client = self.client(insecure)?;
+        Ok(Stores::new(client, self.paths()?.data_dir.clone()))
+    }
+
     /// Says what was found broken on the way and did not stop the work.
     pub(crate) fn tell_warnings(&mut self) {
         let Some(credentials) = &self.credentials else { return };
@@ -96,7 +109,8 @@ impl Context {
     pub(crate) fn block_on<T>(&mut self, work: impl Future<Output = T>) -> Outcome<T> {
         let runtime = match self.runtime.take() {
             Some(runtime) => runtime,
-            None => runtime()?,
+            // One connection's TLS must not wait for another's, and more threads would cost start-up for nothing.
+            None => runtime(2)?,
         };
         let signals = runtime.spawn(signals::end_process());
         let result = runtime.block_on(work);
@@ -105,16 +119,16 @@ impl Context {
         Ok(result)
     }
 
-    /// The same for work that ends by itself, and in its own time, when a signal comes.
-    pub(crate) fn block_on_until_drained<T>(&mut self, work: impl Future<Output = T>) -> Outcome<T> {
-        Ok(runtime()?.block_on(work))
+    /// A runtime for a server, which does not end when a signal comes but decides that itself.
+    pub(crate) fn server_runtime() -> Outcome<Runtime> {
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        runtime(workers)
     }
 }
 
-/// Two workers: one connection's TLS must not wait for another's, and more threads would cost start-up for nothing.
-fn runtime() -> Outcome<Runtime> {
+fn runtime(workers: usize) -> Outcome<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(workers)
         .thread_name("polyarch")
         .enable_all()
         .build()

@@ -89,7 +89,7 @@ fn commands() -> Vec<Page> {
 fn help(command: &clap::Command) -> String {
     let text = command.clone().term_width(WIDTH).render_help().to_string();
     // clap pads some lines.
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 fn manifest_page() -> String {

@@ -13,6 +13,7 @@ pub(crate) enum Signal {
     /// Ctrl-C, SIGINT.
     Interrupt,
     /// SIGTERM.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has it"))]
     Terminate,
 }
 
@@ -26,30 +27,56 @@ impl Signal {
     }
 }
 
-/// Waits for the first of them.
+/// Both of them, from when this is made on.
 #[cfg(unix)]
-pub(crate) async fn received() -> io::Result<Signal> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(tokio::select! {
-        _ = interrupt.recv() => Signal::Interrupt,
-        _ = terminate.recv() => Signal::Terminate,
-    })
+pub(crate) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
-/// Waits for the first of them; there is only one here.
+#[cfg(unix)]
+impl Signals {
+    /// Takes them from the system. Within a runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
+    }
+}
+
+/// Ctrl-C: there is only one here.
 #[cfg(not(unix))]
-pub(crate) async fn received() -> io::Result<Signal> {
-    tokio::signal::ctrl_c().await?;
-    Ok(Signal::Interrupt)
+pub(crate) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    /// Takes it from the system.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) -> Signal {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Signal::Interrupt,
+            Err(_) => std::future::pending().await,
+        }
+    }
 }
 
 /// Ends the process when one of them comes.
 pub(crate) async fn end_process() {
     // Where no handler can be had the system's default stays, which ends the process too.
-    if let Ok(signal) = received().await {
+    if let Ok(mut signals) = Signals::new() {
+        let signal = signals.next().await;
         std::process::exit(i32::from(signal.exit().code()));
     }
 }

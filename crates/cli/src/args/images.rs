@@ -1,13 +1,13 @@
 //! Arguments of the commands around the local store.
 
 use clap::Args;
-use image::{Platform, Reference};
+use image::{Platform, Reference, ReferenceError};
 
 /// Arguments of `push`.
 #[derive(Debug, Args)]
 pub(crate) struct Push {
     /// Image in the local store
-    #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
+    #[arg(value_name = "IMAGE", value_parser = local_name)]
     pub(crate) image: Reference,
     /// Push under this name instead of its own
     #[arg(value_name = "TARGET", value_parser = Reference::parse)]
@@ -25,12 +25,17 @@ pub(crate) struct Pull {
     #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
     pub(crate) image: Reference,
     /// Keep it under this name instead of its own
-    #[arg(value_name = "NAME", value_parser = Reference::parse)]
+    #[arg(value_name = "NAME", value_parser = local_name)]
     pub(crate) name: Option<Reference>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) transfer: Transfer,
+}
+
+/// A name in the local store, with or without `local:` before it.
+pub(super) fn local_name(text: &str) -> Result<Reference, ReferenceError> {
+    Reference::parse(text.strip_prefix("local:").unwrap_or(text))
 }
 
 /// Which part of an image is moved.
@@ -76,10 +81,10 @@ pub(crate) struct Images {
 #[derive(Debug, Args)]
 pub(crate) struct Tag {
     /// Image in the local store
-    #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
+    #[arg(value_name = "IMAGE", value_parser = local_name)]
     pub(crate) image: Reference,
     /// Its other names
-    #[arg(value_name = "NAME", value_parser = Reference::parse, required = true)]
+    #[arg(value_name = "NAME", value_parser = local_name, required = true)]
     pub(crate) names: Vec<Reference>,
     /// Print what would be done and stop
     #[arg(long)]
@@ -90,7 +95,7 @@ pub(crate) struct Tag {
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// Names in the local store
-    #[arg(value_name = "IMAGE", value_parser = Reference::parse, required = true)]
+    #[arg(value_name = "IMAGE", value_parser = local_name, required = true)]
     pub(crate) images: Vec<Reference>,
     /// Print what would be done and stop
     #[arg(long)]

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub(crate) use images::{Images, Pull, Push, Remove, Tag};
-pub(crate) use pack::{Pack, SourceFile};
+pub(crate) use images::{Images, Pull, Push, Remove, Selection, Tag, Transfer};
+pub(crate) use pack::Pack;
 pub(crate) use registry::{Login, Logout, Serve};
 
 /// Multi-platform container images: assemble, annotate, push, store and serve them, without a daemon

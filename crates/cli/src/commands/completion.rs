@@ -2,12 +2,10 @@
 
 use crate::args::{self, Completion};
 use crate::context::Context;
-use crate::output::Outcome;
 
 /// Prints the script.
-pub(crate) fn run(arguments: &Completion, context: &mut Context) -> Outcome {
+pub(crate) fn run(arguments: &Completion, context: &mut Context) {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut args::command(), "polyarch", &mut script);
     context.output.raw(&script);
-    Ok(())
 }

@@ -1,8 +1,16 @@
 //! One file per command: arguments → request → report → output.
 
 mod completion;
+mod copying;
+mod images;
 mod login;
 mod logout;
+mod pack;
+mod pull;
+mod push;
+mod rm;
+mod serve;
+mod tag;
 mod version;
 
 use crate::args::Command;
@@ -14,10 +22,19 @@ pub(crate) fn run(command: Command, context: &mut Context) -> Outcome {
     match command {
         // `manifest` reads its own command line, see `start`.
         Command::Manifest => crate::manifest::run(Vec::new(), context),
-        Command::Completion(arguments) => completion::run(&arguments, context),
+        Command::Completion(arguments) => {
+            completion::run(&arguments, context);
+            Ok(())
+        }
         Command::Version(arguments) => version::run(&arguments, context),
         Command::Login(arguments) => login::run(&arguments, context),
         Command::Logout(arguments) => logout::run(&arguments, context),
-        _ => Err(crate::output::Failure::new(crate::exit::Exit::Failure, "not built in yet")),
+        Command::Push(arguments) => push::run(&arguments, context),
+        Command::Pull(arguments) => pull::run(&arguments, context),
+        Command::Images(arguments) => images::run(&arguments, context),
+        Command::Tag(arguments) => tag::run(&arguments, context),
+        Command::Rm(arguments) => rm::run(&arguments, context),
+        Command::Pack(arguments) => pack::run(&arguments, context),
+        Command::Serve(arguments) => serve::run(&arguments, context),
     }
 }

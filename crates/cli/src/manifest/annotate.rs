@@ -1,8 +1,13 @@
 //! `polyarch manifest annotate`.
 
+use image::Platform;
+use lists::{AnnotateRequest, ClearField};
+
+use super::scratch::Scratch;
 use super::{Arity, Flag, Kind, Values, Verb};
 use crate::context::Context;
-use crate::output::Outcome;
+use crate::exit::Exit;
+use crate::output::{Failure, Outcome};
 
 /// Usage and flags.
 pub(super) const VERB: Verb = Verb {
@@ -23,7 +28,7 @@ pub(super) const VERB: Verb = Verb {
             name: "clear",
             short: None,
             kind: Kind::Commas("fields"),
-            help: "Empty a field: os-version, os-features, variant, annotations, annotation.NAME",
+            help: "Empty a field: os-version, os-features, variant, annotations, annotation=NAME",
         },
         Flag { name: "dry-run", short: None, kind: Kind::Switch, help: "Print the entry that would result, and stop" },
         Flag { name: "os", short: None, kind: Kind::Text("string"), help: "Set the operating system" },
@@ -50,6 +55,40 @@ pub(super) const VERB: Verb = Verb {
 };
 
 /// Edits the entry.
-pub(super) fn run(_values: &Values, _context: &mut Context) -> Outcome {
-    Err(crate::output::Failure::new(crate::exit::Exit::Failure, "not built in yet"))
+pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
+    let [list, image] = values.arguments() else { return Ok(()) };
+    let text = |name| values.text(name).unwrap_or_default().to_owned();
+    let refuse = |error: &dyn std::error::Error| Failure::new(Exit::Failure, error.to_string());
+    let request = AnnotateRequest {
+        list: list.clone(),
+        image: image.clone(),
+        os: text("os"),
+        architecture: text("arch"),
+        os_version: text("os-version"),
+        variant: text("variant"),
+        os_features: values.list("os-features").to_vec(),
+        platform: values.text("platform").map(Platform::parse).transpose().map_err(|error| refuse(&error))?,
+        annotations: values.list("annotation").iter().map(|text| annotation(text)).collect::<Outcome<_>>()?,
+        clear: values
+            .list("clear")
+            .iter()
+            .map(|field| field.parse::<ClearField>().map_err(|error| refuse(&error)))
+            .collect::<Outcome<_>>()?,
+    };
+    let drafts = context.drafts()?;
+    if values.switch("dry-run") {
+        let scratch = Scratch::of(list, &drafts)?;
+        let report = lists::annotate(&request, &scratch.drafts)?;
+        return context.output.json(&report.entry.published());
+    }
+    lists::annotate(&request, &drafts)?;
+    Ok(())
+}
+
+/// `name=value`.
+fn annotation(text: &str) -> Outcome<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Failure::new(Exit::Failure, format!("`{text}` is not an annotation: expected `NAME=VALUE`"))),
+    }
 }

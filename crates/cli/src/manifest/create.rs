@@ -1,8 +1,14 @@
 //! `polyarch manifest create`.
 
+use image::Platform;
+use lists::{CreateRequest, InspectRequest};
+
+use super::report::tell;
+use super::scratch::Scratch;
 use super::{Arity, Flag, Kind, Values, Verb};
 use crate::context::Context;
-use crate::output::Outcome;
+use crate::exit::Exit;
+use crate::output::{Failure, Outcome};
 
 /// Usage and flags.
 pub(super) const VERB: Verb = Verb {
@@ -30,6 +36,12 @@ in an image layout. One that is itself a list brings all its images along, with 
             help: "Take only these of a list's images",
         },
         Flag {
+            name: "refresh",
+            short: None,
+            kind: Kind::Switch,
+            help: "With --amend: fetch images anew that the draft has already",
+        },
+        Flag {
             name: "strict",
             short: None,
             kind: Kind::Switch,
@@ -39,6 +51,36 @@ in an image layout. One that is itself a list brings all its images along, with 
 };
 
 /// Makes or amends the draft.
-pub(super) fn run(_values: &Values, _context: &mut Context) -> Outcome {
-    Err(crate::output::Failure::new(crate::exit::Exit::Failure, "not built in yet"))
+pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
+    let Some((list, images)) = values.arguments().split_first() else { return Ok(()) };
+    let request = CreateRequest {
+        list: list.clone(),
+        images: images.to_vec(),
+        amend: values.switch("amend"),
+        refresh: values.switch("refresh"),
+        strict: values.switch("strict"),
+        no_attestations: values.switch("no-attestations"),
+        platforms: platforms(values.list("platform"))?,
+    };
+    let drafts = context.drafts()?;
+    let stores = context.stores(values.switch("insecure"))?;
+    if values.switch("dry-run") {
+        let scratch = Scratch::of(list, &drafts)?;
+        let report = context.block_on(lists::create(&request, &scratch.drafts, &stores))??;
+        tell(&report.notes, &mut context.output);
+        let show = InspectRequest { image: list.clone(), ..InspectRequest::default() };
+        let shown = context.block_on(lists::inspect(&show, &scratch.drafts, &stores))??;
+        context.output.raw(&shown.output);
+        return Ok(());
+    }
+    let report = context.block_on(lists::create(&request, &drafts, &stores))??;
+    tell(&report.notes, &mut context.output);
+    context.output.line(format_args!("Created manifest list {}", report.list));
+    Ok(())
+}
+
+/// Reads the values of `--platform`.
+fn platforms(texts: &[String]) -> Outcome<Vec<Platform>> {
+    let parse = |text: &String| Platform::parse(text).map_err(|error| Failure::chain(Exit::Failure, &error));
+    texts.iter().map(parse).collect()
 }

@@ -26,9 +26,9 @@ pub(crate) fn quote(text: &str) -> String {
 pub(crate) fn quote_char(c: char) -> String {
     let mut quoted = String::from("'");
     if c == '\'' {
-        quoted.push_str("\\'")
+        quoted.push_str("\\'");
     } else {
-        push_escaped(&mut quoted, c)
+        push_escaped(&mut quoted, c);
     }
     quoted.push('\'');
     quoted

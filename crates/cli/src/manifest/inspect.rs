@@ -1,5 +1,8 @@
 //! `polyarch manifest inspect`.
 
+use lists::{InspectForm, InspectRequest, Origin};
+
+use super::report::tell;
 use super::{Arity, Flag, Kind, Values, Verb};
 use crate::context::Context;
 use crate::output::Outcome;
@@ -26,6 +29,27 @@ what the registry has.",
 };
 
 /// Prints it.
-pub(super) fn run(_values: &Values, _context: &mut Context) -> Outcome {
-    Err(crate::output::Failure::new(crate::exit::Exit::Failure, "not built in yet"))
+pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
+    let (list, image) = match values.arguments() {
+        [list, image] => (Some(list.clone()), image.clone()),
+        [image] => (None, image.clone()),
+        _ => return Ok(()),
+    };
+    let form = match (values.switch("raw"), values.switch("verbose")) {
+        (true, _) => InspectForm::Raw,
+        (false, true) => InspectForm::Verbose,
+        (false, false) => InspectForm::Plain,
+    };
+    let request = InspectRequest { list, image, form };
+    let drafts = context.drafts()?;
+    let stores = context.stores(values.switch("insecure"))?;
+    let report = context.block_on(lists::inspect(&request, &drafts, &stores))??;
+    if report.origin == Origin::Draft {
+        // Scripts that read both streams get from a draft what docker gives them, and no more.
+        report.notes.iter().for_each(|note| context.output.note_for_people(format_args!("note: {note}")));
+    } else {
+        tell(&report.notes, &mut context.output);
+    }
+    context.output.raw(&report.output);
+    Ok(())
 }

@@ -10,7 +10,9 @@ mod go;
 mod inspect;
 mod ls;
 mod push;
+mod report;
 mod rm;
+mod scratch;
 mod usage;
 
 use std::ffi::OsString;

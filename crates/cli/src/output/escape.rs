@@ -19,14 +19,6 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The same for text that has to stay on one line.
-pub(crate) fn escape_line(text: &str) -> Cow<'_, str> {
-    match escape(text) {
-        text if !text.contains(['\n', '\t']) => text,
-        text => Cow::Owned(text.replace('\n', "\\n").replace('\t', "\\t")),
-    }
-}
-
 /// Control characters of C0 and C1, and the marks that reorder what stands around them (the trick of "Trojan Source").
 fn acts_on_terminal(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
@@ -47,6 +39,5 @@ mod tests {
     fn plain_text_is_not_touched() {
         let text = "zwei Zeilen:\n\tä → ü";
         assert!(matches!(escape(text), Cow::Borrowed(same) if same == text));
-        assert_eq!(escape_line(text), "zwei Zeilen:\\n\\tä → ü");
     }
 }

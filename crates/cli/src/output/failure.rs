@@ -13,6 +13,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What a person can try.
     pub(crate) hint: Option<String>,
+    /// Whether the hint is kept from those who are not people.
+    pub(crate) hint_for_people: bool,
 }
 
 /// What a command gives back to `main`.
@@ -21,7 +23,7 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 impl Failure {
     /// A failure with nothing but words.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, hint_for_people: false }
     }
 
     /// A mistake in the arguments that the argument parser could not see.
@@ -38,6 +40,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn context(mut self, doing: impl std::fmt::Display) -> Self {
         self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
+    /// Shows the hint on a terminal only: where docker says this and nothing more, scripts may compare.
+    #[must_use]
+    pub(crate) fn hint_for_people(mut self) -> Self {
+        self.hint_for_people = true;
         self
     }
 

@@ -5,12 +5,14 @@
 
 mod escape;
 mod failure;
+mod table;
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
-pub(crate) use escape::{escape, escape_line};
+pub(crate) use escape::escape;
 pub(crate) use failure::{Failure, Outcome, chain};
+pub(crate) use table::table;
 
 use crate::exit::Exit;
 
@@ -18,6 +20,8 @@ use crate::exit::Exit;
 pub(crate) struct Output {
     stdout: Stream,
     stderr: Stream,
+    /// Whether a person reads stderr.
+    person: bool,
 }
 
 /// One of the two, with what became of it.
@@ -48,12 +52,19 @@ impl Stream {
 impl Output {
     /// The process's own.
     pub(crate) fn of_process() -> Self {
-        Self { stdout: Stream::new(io::stdout()), stderr: Stream::new(io::stderr()) }
+        let person = io::stderr().is_terminal();
+        Self { stdout: Stream::new(io::stdout()), stderr: Stream::new(io::stderr()), person }
     }
 
     /// A line of result.
     pub(crate) fn line(&mut self, text: impl Display) {
         self.stdout.write(format!("{text}\n").as_bytes());
+    }
+
+    /// Lines of result.
+    pub(crate) fn lines(&mut self, lines: impl IntoIterator<Item = String>) {
+        let text: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        self.stdout.write(text.as_bytes());
     }
 
     /// Result bytes as they are: documents are never touched on their way out.
@@ -75,6 +86,13 @@ impl Output {
         self.stderr.write(format!("{}\n", escape(&text)).as_bytes());
     }
 
+    /// A line that only a person wants.
+    pub(crate) fn note_for_people(&mut self, text: impl Display) {
+        if self.person {
+            self.note(text);
+        }
+    }
+
     /// A line about something that is probably not what was meant.
     pub(crate) fn warning(&mut self, text: impl Display) {
         self.note(format_args!("warning: {text}"));
@@ -83,7 +101,7 @@ impl Output {
     /// Says why it failed. `prefix` is `error: `, or nothing where docker's bare form is wanted.
     pub(crate) fn failure(&mut self, failure: &Failure, prefix: &str) {
         self.note(format_args!("{prefix}{}", failure.message));
-        if let Some(hint) = &failure.hint {
+        if let Some(hint) = failure.hint.as_ref().filter(|_| self.person || !failure.hint_for_people) {
             self.note(format_args!("hint: {hint}"));
         }
     }
@@ -113,7 +131,7 @@ mod tests {
     }
 
     fn output(kind: io::ErrorKind) -> Output {
-        Output { stdout: Stream::new(Refusing(kind)), stderr: Stream::new(io::sink()) }
+        Output { stdout: Stream::new(Refusing(kind)), stderr: Stream::new(io::sink()), person: false }
     }
 
     #[test]

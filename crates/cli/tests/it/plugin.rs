@@ -11,11 +11,10 @@ fn docker() -> Option<PathBuf> {
     let found =
         std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("docker")).find(|path| path.is_file());
     if found.is_none() {
-        // Where the test runner shows it: a test that did nothing must not look like one that passed.
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: no docker");
-        }
+        use std::io::Write as _;
+
+        // Past the test runner's capture: a test that did nothing must not look like one that passed.
+        let _ = writeln!(std::io::stderr(), "skipped: no docker");
     }
     found
 }

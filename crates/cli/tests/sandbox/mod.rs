@@ -1,5 +1,8 @@
 //! A user of their own for each test: home, docker configuration, data and cache in a directory that goes away.
 
+// Two test binaries share this file and each uses its own part of it.
+#![allow(dead_code)]
+
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Write as _;

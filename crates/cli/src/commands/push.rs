@@ -1,0 +1,20 @@
+//! `polyarch push`.
+
+use store::Location;
+
+use super::copying::Copying;
+use crate::args::Push;
+use crate::context::Context;
+use crate::output::Outcome;
+
+/// Sends a local image to a registry.
+pub(crate) fn run(arguments: &Push, context: &mut Context) -> Outcome {
+    let target = arguments.target.clone().unwrap_or_else(|| arguments.image.clone());
+    let copying = Copying {
+        from: Location::Local(arguments.image.clone()),
+        to: Location::Registry(target),
+        selection: Some(&arguments.selection),
+        insecure: arguments.transfer.insecure,
+    };
+    copying.run_and_tell(&arguments.transfer, context)
+}
