@@ -153,7 +153,7 @@ pub enum ListError {
         /// The config.
         digest: Digest,
         /// What came back.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// A source could not be read.
     #[error("{}", wording::source_error(.reference, .source))]
@@ -167,7 +167,7 @@ pub enum ListError {
     #[error("{}", wording::transfer_error(.source))]
     Collect {
         /// What came back.
-        source: TransferError,
+        source: Box<TransferError>,
     },
     /// The images of a list do not go together.
     #[error("cannot push {list}: {source}")]
@@ -181,7 +181,7 @@ pub enum ListError {
     #[error("{}", wording::push_error(.source))]
     Push {
         /// What came back.
-        source: TransferError,
+        source: Box<TransferError>,
     },
     /// The local store of lists could not be read or written.
     #[error("cannot {action} `{}`: {source}", .path.display())]
@@ -233,7 +233,8 @@ impl ListError {
             )),
             Self::Collision { .. } => Some("name one of them by digest too: `REPOSITORY:TAG@sha256:…`".to_owned()),
             Self::Damaged { list, .. } => Some(format!("remove it with `manifest rm {list}` and create it again")),
-            Self::Source { source, .. } | Self::ConfigUnreadable { source, .. } => wording::hint(source),
+            Self::Source { source, .. } => wording::hint(source),
+            Self::ConfigUnreadable { source, .. } => wording::hint(source),
             Self::Collect { source } => source.hint(),
             Self::Push { source } => wording::push_hint(source),
             _ => None,
@@ -243,7 +244,8 @@ impl ListError {
     /// Of which class a failed read or write of a store was, if that is what failed.
     pub fn store_kind(&self) -> Option<StoreErrorKind> {
         match self {
-            Self::Source { source, .. } | Self::ConfigUnreadable { source, .. } => Some(source.kind),
+            Self::Source { source, .. } => Some(source.kind),
+            Self::ConfigUnreadable { source, .. } => Some(source.kind),
             Self::Collect { source } | Self::Push { source } => source.store_error().map(|error| error.kind),
             _ => None,
         }

@@ -81,7 +81,7 @@ async fn from_index(
     }
     let collection = transfer::collect_below(store, index, &taking.selection, &WalkLimits::default())
         .await
-        .map_err(|source| ListError::Collect { source })?;
+        .map_err(|error| ListError::Collect { source: Box::new(error) })?;
     let mut gathered = Gathered::default();
     let mut platforms: HashMap<Digest, Platform> = HashMap::new();
     let images: Vec<_> = collection.images().collect();
@@ -164,8 +164,11 @@ async fn read_platform(store: &dyn ImageStore, config: &Descriptor, image: &str)
     if config.size > CONFIG_LIMIT {
         return Err(failed(format!("its config has {} bytes, more than {CONFIG_LIMIT}", config.size)));
     }
-    let unreadable =
-        |error| ListError::ConfigUnreadable { image: image.to_owned(), digest: config.digest.clone(), source: error };
+    let unreadable = |error| ListError::ConfigUnreadable {
+        image: image.to_owned(),
+        digest: config.digest.clone(),
+        source: Box::new(error),
+    };
     let mut reader = store.blob(config).await.map_err(unreadable)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next().await {

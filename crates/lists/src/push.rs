@@ -155,7 +155,8 @@ impl PushPlan {
     /// # Errors
     /// [`ListError::Push`], whose hint says what was pushed; a second run goes on from there.
     pub async fn run(self, options: &Options, progress: &dyn Progress) -> Result<PushReport, ListError> {
-        let transfer = self.plan.run(options, progress).await.map_err(|source| ListError::Push { source })?;
+        let transfer =
+            self.plan.run(options, progress).await.map_err(|error| ListError::Push { source: Box::new(error) })?;
         let reported = |digest: &Digest| {
             let reported = transfer.document(digest).and_then(|document| document.reported_digest());
             reported.unwrap_or(digest).clone()

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+pub(crate) mod world;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
