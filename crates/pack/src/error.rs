@@ -68,6 +68,12 @@ pub enum PackError {
         /// The other one.
         second: PathBuf,
     },
+    /// A file where the root is.
+    #[error("put `{}` at `/`: that is the root of the image", shown(.path))]
+    Root {
+        /// The file.
+        path: PathBuf,
+    },
     /// A binary that is no executable.
     #[error("pack `{}` for `{platform}`", shown(.path))]
     NotExecutable {

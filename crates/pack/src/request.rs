@@ -129,7 +129,8 @@ impl FromStr for Binary {
 
 /// A file or directory to add: `SRC:DST`.
 ///
-/// A `DST` that ends with `/` is a directory that gets `SRC` under its own name; else `SRC` becomes `DST`.
+/// A `DST` that ends with `/` is a directory that gets `SRC` under its own name; else `SRC` becomes `DST`. `SRC/.` is
+/// what is in the directory `SRC`: `rootfs/.:/` fills the image from the root on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSpec {
     /// What to add.
@@ -148,17 +149,18 @@ impl FromStr for FileSpec {
         if source.is_empty() || destination.is_empty() {
             return Err(error());
         }
+        let contents = source == "." || source.ends_with("/.");
         let source = PathBuf::from(source);
         let destination = match (destination.ends_with('/'), source.file_name().and_then(|name| name.to_str())) {
-            (false, _) => ImagePath::parse(destination)?,
-            (true, Some(name)) => ImagePath::parse(&format!("{destination}{name}"))?,
-            (true, None) => return Err(error()),
+            (true, Some(name)) if !contents => ImagePath::parse(&format!("{destination}{name}"))?,
+            (true, None) if !contents => return Err(error()),
+            _ => ImagePath::parse(destination)?,
         };
         Ok(Self { source, destination })
     }
 }
 
-/// A path in an image: absolute, without `.` and `..`, not the root.
+/// A path in an image: absolute, without `.` and `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImagePath(String);
 
@@ -173,9 +175,6 @@ impl ImagePath {
             return Err(error("it has a NUL character"));
         }
         let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
-        if parts.is_empty() {
-            return Err(error("it is the root"));
-        }
         if parts.iter().any(|part| *part == "." || *part == "..") {
             return Err(error("it has `.` or `..`"));
         }
@@ -312,6 +311,8 @@ mod tests {
             ("C:\\x:/b", "C:\\x", "/b"),
             ("dir/a:/etc/", "dir/a", "/etc/a"),
             ("dir:/srv//www", "dir", "/srv/www"),
+            ("dir/.:/", "dir/.", "/"),
+            (".:/srv/", ".", "/srv"),
         ] {
             let spec: FileSpec = text.parse().unwrap();
             assert_eq!((spec.source.to_str().unwrap(), spec.destination.as_str()), (source, destination), "{text}");
@@ -332,7 +333,7 @@ mod tests {
     fn paths_in_images() {
         assert_eq!(ImagePath::parse("//a//b/").unwrap().as_str(), "/a/b");
         assert_eq!(ImagePath::of_repository(&RepositoryName::parse("team/app").unwrap()).as_str(), "/app");
-        assert!(said::<ImagePath>("/").contains("it is the root"));
+        assert_eq!(ImagePath::parse("//").unwrap().as_str(), "/");
         assert!(said::<ImagePath>("/a\0").contains("NUL"));
     }
 

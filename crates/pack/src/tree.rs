@@ -54,7 +54,7 @@ impl Tree {
                     let child = read(&source, child)?.path();
                     let metadata = read(&child, fs::symlink_metadata(&child))?;
                     let name = bytes(child.file_name().unwrap_or_default(), &child)?;
-                    let place = [place.as_slice(), &name].join(&b'/');
+                    let place = if place.is_empty() { name } else { [place.as_slice(), &name].join(&b'/') };
                     open.push((child, place, metadata));
                 }
                 Kind::Directory
@@ -102,6 +102,10 @@ impl Tree {
 
     /// Two directories for one place are one, with the mode of the later; anything else twice is a mistake.
     fn insert(&mut self, place: Vec<u8>, entry: Entry) -> Result<(), PackError> {
+        if place.is_empty() {
+            // The root is there in every image, as its engine makes it.
+            return if entry.kind == Kind::Directory { Ok(()) } else { Err(PackError::Root { path: entry.from }) };
+        }
         match self.0.get(&place) {
             Some(known) if known.kind != Kind::Directory || entry.kind != Kind::Directory => {
                 Err(PackError::SamePlace { place: shown(&place), first: known.from.clone(), second: entry.from })
@@ -229,6 +233,20 @@ mod tests {
         assert_eq!(listing(&tree), want.clone().collect::<Vec<_>>());
         tree.add_parents();
         assert_eq!(listing(&tree), ["755 srv/"].into_iter().chain(want).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_directory_can_fill_the_image_from_the_root_on() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("etc/x"), "x").unwrap();
+        set_mode(&dir.path().join("etc"), 0o755);
+        set_mode(&dir.path().join("etc/x"), 0o644);
+        let mut tree = Tree::default();
+        tree.add(&spec(dir.path(), "/")).unwrap();
+        assert_eq!(listing(&tree), ["755 etc/", "644 etc/x 1"]);
+        let error = Tree::default().add(&spec(&dir.path().join("etc/x"), "/")).unwrap_err();
+        assert!(error.to_string().ends_with("at `/`: that is the root of the image"), "{error}");
     }
 
     #[test]
