@@ -352,11 +352,11 @@ impl Resolve for Shared {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect::<Vec<SocketAddr>>);
             let addresses = match found {
                 Ok(addresses) => addresses,
-                Err(source) => return Err(Box::new(LookupError { name, source }).into()),
+                Err(source) => return Err(LookupError { name, source }.into()),
             };
             let Some(&first) = addresses.first() else {
                 let source = io::Error::new(io::ErrorKind::NotFound, "no address");
-                return Err(Box::new(LookupError { name, source }).into());
+                return Err(LookupError { name, source }.into());
             };
             resolver.last.lock().unwrap_or_else(PoisonError::into_inner).insert(name, first);
             Ok(Box::new(addresses.into_iter()) as Addrs)
