@@ -119,10 +119,13 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<5} ", self.verb())?;
         match self {
-            Self::Check { at, digest, skips } => match skips.as_slice() {
-                [] => write!(f, "{at} for {digest}"),
-                skips => write!(f, "{at} for {digest}: if it is there, skip {}", Numbers(skips)),
-            },
+            Self::Check { at, digest, skips } => {
+                f.write_str(at)?;
+                if !at.ends_with(digest.as_str()) {
+                    write!(f, " for {digest}")?;
+                }
+                if skips.is_empty() { Ok(()) } else { write!(f, ": if it is there, skip {}", Numbers(skips)) }
+            }
             Self::Mount { digest, size, from, .. } | Self::Copy { digest, size, from, .. } => {
                 write!(f, "{digest} ({}) from {from}", ByteSize(*size))
             }
@@ -210,6 +213,17 @@ mod tests {
     fn runs_of_numbers_are_ranges() {
         assert_eq!(Numbers(&[1]).to_string(), "1");
         assert_eq!(Numbers(&[1, 2, 4, 5, 6, 9]).to_string(), "1, 2, 4-6, 9");
+    }
+
+    #[test]
+    fn a_check_by_digest_names_it_once() {
+        let digest = Digest::sha256(b"x");
+        let check = |at: String| Action::Check { at, digest: digest.clone(), skips: vec![2, 3] }.to_string();
+        assert_eq!(check(format!("r.io/app@{digest}")), format!("check r.io/app@{digest}: if it is there, skip 2, 3"));
+        assert_eq!(
+            check("r.io/app:v1".to_owned()),
+            format!("check r.io/app:v1 for {digest}: if it is there, skip 2, 3")
+        );
     }
 
     #[test]
