@@ -14,9 +14,16 @@ mod request;
 mod spool;
 mod tree;
 
+// Only Linux has the calls that make unpacking safe.
+#[cfg(target_os = "linux")]
+mod unpack;
+
 pub use check::Warning;
 pub use error::PackError;
 pub use layer::Compression;
 pub use pack::pack;
 pub use packed::{ImageReport, Naming, NewLayer, PackReport, Packed, PackedImage};
 pub use request::{Base, Binary, FileSpec, ImagePath, PackRequest, Port, SpecError, Variable, platform_tag};
+
+#[cfg(target_os = "linux")]
+pub use unpack::{Chosen, UnpackImageError, UnpackReport, UnpackRequest, choose, unpack};

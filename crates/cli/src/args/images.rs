@@ -1,7 +1,10 @@
 //! Arguments of the commands around the local store.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use image::{Platform, Reference, ReferenceError};
+use store::Location;
 
 /// Arguments of `push`.
 #[derive(Debug, Args)]
@@ -89,6 +92,25 @@ pub(crate) struct Tag {
     /// Print what would be done and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Arguments of `unpack`.
+#[derive(Debug, Args)]
+pub(crate) struct Unpack {
+    /// Image: `local:NAME`, `oci:DIR[:TAG]`, or a name in a registry
+    #[arg(value_name = "IMAGE", value_parser = Location::parse)]
+    pub(crate) image: Location,
+    /// Directory that is not there yet, or empty
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Which image of an index [default: the one for this machine]
+    #[arg(long, value_name = "PLATFORM", value_parser = Platform::parse)]
+    pub(crate) platform: Option<Platform>,
+    /// Set owners and make devices as the layers state them; takes privileges
+    #[arg(long)]
+    pub(crate) owners: bool,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
 }
 
 /// Arguments of `rm`.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub(crate) use images::{Images, Pull, Push, Remove, Selection, Tag, Transfer};
+pub(crate) use images::{Images, Pull, Push, Remove, Selection, Tag, Transfer, Unpack};
 pub(crate) use pack::Pack;
 pub(crate) use registry::{Login, Logout, Serve};
 
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Tag(Tag),
     /// Remove names from the local store
     Rm(Remove),
+    /// Put the file system of an image into a directory
+    Unpack(Unpack),
     /// Run a registry
     Serve(Serve),
     /// Log in to a registry

@@ -11,6 +11,7 @@ mod push;
 mod rm;
 mod serve;
 mod tag;
+mod unpack;
 mod version;
 
 use crate::args::Command;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command, context: &mut Context) -> Outcome {
         Command::Images(arguments) => images::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),
         Command::Rm(arguments) => rm::run(&arguments, context),
+        Command::Unpack(arguments) => unpack::run(&arguments, context),
         Command::Pack(arguments) => pack::run(&arguments, context),
         Command::Serve(arguments) => serve::run(&arguments, context),
     }

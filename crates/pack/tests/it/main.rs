@@ -3,4 +3,6 @@
 mod base;
 mod binaries;
 mod pack;
+#[cfg(target_os = "linux")]
+mod unpack;
 mod workshop;
