@@ -7,9 +7,10 @@ use http::Method;
 use image::{RegistryHost, RepositoryName};
 use settings::{CredentialError, CredentialStore, Credentials};
 
+use crate::call::{Call, Place};
 use crate::error::{ClientError, Verb};
 use crate::options::ClientOptions;
-use crate::registry::{Call, Place, Registry};
+use crate::registry::Registry;
 use crate::repository::Repository;
 use crate::scope::{Access, ScopeSet};
 use crate::wire::Wire;

@@ -12,11 +12,12 @@ use image::{Descriptor, Digest, Hasher};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::call::Answer;
 use crate::error::{ClientError, ErrorKind, Failure, Verb};
 use crate::lanes::{Lane, Permit};
 use crate::manifests::{compressed, wrong_digest};
 use crate::pause;
-use crate::registry::{Answer, Registry};
+use crate::registry::Registry;
 use crate::repository::{BlobInfo, Repository};
 use crate::scope::Access;
 use crate::wire::{Context, Incoming};

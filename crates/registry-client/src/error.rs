@@ -331,6 +331,10 @@ impl ClientError {
 
     /// Whether the same request could succeed if it were sent again.
     pub(crate) fn is_transient(&self) -> bool {
+        // Token servers have been asked often enough by whoever asks them.
+        if self.0.token_server.is_some() {
+            return false;
+        }
         match self.0.kind {
             ErrorKind::RateLimited | ErrorKind::Network => true,
             ErrorKind::ServerError => {

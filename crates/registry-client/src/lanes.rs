@@ -48,12 +48,15 @@ impl Lanes {
             Lane::Download => &self.download,
             Lane::Upload => &self.upload,
         };
-        lane.clone().enter().await
+        let mut permit = lane.clone().enter().await;
+        permit.complaints = self.small.size().complaints;
+        permit
     }
 
-    /// The registry said that it is too much.
-    pub(crate) fn slow_down(&self) {
-        self.small.halve();
+    /// The registry said to the holder of `permit` that it is too much. Of all that were on their way when it first
+    /// complained only one counts: the others are the same complaint.
+    pub(crate) fn slow_down(&self, permit: &Permit) {
+        self.small.halve(permit.complaints);
     }
 
     /// The registry answered.
@@ -77,6 +80,8 @@ struct Size {
     limit: usize,
     /// Places that are in use now and vanish when they are given back.
     owed: usize,
+    /// How often it has been halved.
+    complaints: u64,
 }
 
 impl Adaptive {
@@ -86,23 +91,28 @@ impl Adaptive {
             places: Arc::new(Semaphore::new(most)),
             most,
             successes: AtomicUsize::new(0),
-            size: Mutex::new(Size { limit: most, owed: 0 }),
+            size: Mutex::new(Size { limit: most, owed: 0, complaints: 0 }),
         }
     }
 
     async fn enter(self: Arc<Self>) -> Permit {
         // The semaphore is never closed; should that change, a request without a place is better than none.
         let place = self.places.clone().acquire_owned().await.ok();
-        Permit { lane: self, place }
+        Permit { lane: self, place, complaints: 0 }
     }
 
     fn size(&self) -> std::sync::MutexGuard<'_, Size> {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn halve(&self) {
-        self.successes.store(0, Ordering::Relaxed);
+    /// Halves it, unless that has been done since `complaints` was read.
+    fn halve(&self, complaints: u64) {
         let mut size = self.size();
+        if size.complaints != complaints {
+            return;
+        }
+        size.complaints += 1;
+        self.successes.store(0, Ordering::Relaxed);
         let take = size.limit - (size.limit / 2).max(1);
         size.limit -= take;
         size.owed += take - self.places.forget_permits(take);
@@ -131,6 +141,8 @@ impl Adaptive {
 pub(crate) struct Permit {
     lane: Arc<Adaptive>,
     place: Option<OwnedSemaphorePermit>,
+    /// How often the registry had complained when this was given.
+    complaints: u64,
 }
 
 impl Drop for Permit {
@@ -155,11 +167,13 @@ mod tests {
     #[tokio::test]
     async fn a_complaint_halves_and_successes_win_back() {
         let lane = Arc::new(Adaptive::new(8));
-        lane.halve();
+        lane.halve(0);
         assert_eq!(places(&lane), 4);
-        lane.halve();
-        lane.halve();
-        lane.halve();
+        lane.halve(0);
+        assert_eq!(places(&lane), 4, "the same complaint");
+        for complaint in 1..4 {
+            lane.halve(complaint);
+        }
         assert_eq!(places(&lane), 1, "one request is always possible");
         for _ in 0..SUCCESSES_PER_PLACE * 20 {
             lane.grow();
@@ -174,7 +188,7 @@ mod tests {
         for _ in 0..4 {
             held.push(lane.clone().enter().await);
         }
-        lane.halve();
+        lane.halve(0);
         assert_eq!(places(&lane), 0);
         drop(held);
         assert_eq!(places(&lane), 2);

@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod call;
 mod challenge;
 mod client;
 mod codes;

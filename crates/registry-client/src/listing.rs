@@ -9,10 +9,11 @@ use image::{RepositoryName, Tag};
 use serde::Deserialize;
 use url::Url;
 
+use crate::call::{Call, Place};
 use crate::error::{ClientError, ErrorKind, Verb};
 use crate::location;
 use crate::manifests::document_body;
-use crate::registry::{Call, Place, Registry};
+use crate::registry::Registry;
 use crate::repository::Repository;
 use crate::scope::{Access, ScopeSet};
 use crate::wire::{Context, Head};

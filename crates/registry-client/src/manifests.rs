@@ -5,10 +5,10 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use image::{Algorithm, Descriptor, Digest, DigestError, Document, DocumentError, Limits, MediaType, Tag, Target};
 
+use crate::call::Answer;
 use crate::error::{ClientError, ErrorKind, Verb};
 use crate::payload::Payload;
 use crate::redact::RedactedUrl;
-use crate::registry::Answer;
 use crate::repository::{PutManifest, RawManifest, Repository};
 use crate::scope::Access;
 use crate::wire::{Context, Head, Wire};

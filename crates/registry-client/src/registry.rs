@@ -4,85 +4,29 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use http::header::{HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::StatusCode;
+use http::header::HeaderValue;
 use image::RegistryHost;
 use settings::Credentials;
 use tokio::task::JoinHandle;
 use url::Url;
 
+use crate::call::{Answer, Call, Place};
 use crate::challenge::{self, Challenge};
 use crate::client::CredentialSource;
-use crate::error::{ClientError, ErrorKind, Failure, Verb};
-use crate::lanes::{Lane, Lanes, Permit};
+use crate::error::{ClientError, ErrorKind, Failure};
+use crate::lanes::Lanes;
 use crate::learnt::{self, Asks, Knowledge, Scheme};
 use crate::pause;
-use crate::payload::Payload;
 use crate::redact::RedactedUrl;
 use crate::scope::ScopeSet;
 use crate::token::{self, Asking, Token, Tokens};
 use crate::transport::same_origin;
-use crate::wire::{Context, Head, Incoming, Message, Wire};
+use crate::wire::{Context, Head, Message, Wire};
 
 /// Rounds of challenge and answer that one request may take. Each reason to go round counts once, so this is a
 /// backstop.
 const ROUNDS: usize = 8;
-
-/// Where a request goes.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    /// Path and query on the registry.
-    Path(String),
-    /// A URL that the registry gave: an upload session or a next page.
-    Url(Url),
-}
-
-/// A request as the verbs put it.
-pub(crate) struct Call<'a> {
-    pub(crate) verb: Verb,
-    pub(crate) method: Method,
-    pub(crate) place: Place,
-    pub(crate) scopes: ScopeSet,
-    pub(crate) headers: HeaderMap,
-    pub(crate) payload: Payload<'a>,
-    pub(crate) lane: Lane,
-    /// Whether it may be sent again after a failure.
-    pub(crate) repeat: bool,
-}
-
-impl Call<'_> {
-    pub(crate) fn new(verb: Verb, method: Method, place: Place, scopes: ScopeSet) -> Self {
-        Self {
-            verb,
-            method,
-            place,
-            scopes,
-            headers: HeaderMap::new(),
-            payload: Payload::Empty,
-            lane: Lane::Small,
-            repeat: true,
-        }
-    }
-}
-
-/// A successful answer. The place in the lane is kept as long as this is.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) context: Context,
-    pub(crate) head: Head,
-    pub(crate) permit: Permit,
-}
-
-impl Answer {
-    pub(crate) fn status(&self) -> StatusCode {
-        self.head.status
-    }
-
-    /// The body to come, and the place that it holds.
-    pub(crate) fn into_body(self) -> (Incoming, Permit) {
-        (self.head.body, self.permit)
-    }
-}
 
 /// One registry.
 pub(crate) struct Registry {
@@ -291,7 +235,7 @@ impl Registry {
             };
             let status = head.status;
             if matches!(status.as_u16(), 429 | 503) {
-                self.lanes.slow_down();
+                self.lanes.slow_down(&permit);
             } else {
                 self.lanes.went_well();
             }

@@ -10,10 +10,11 @@ use http::Method;
 use image::{Digest, MediaType, RegistryHost, RepositoryName};
 use url::Url;
 
+use crate::call::{Call, Place};
 use crate::client::RegistryClient;
 use crate::error::Verb;
 use crate::redact::RedactedUrl;
-use crate::registry::{Call, Place, Registry};
+use crate::registry::Registry;
 use crate::scope::{Access, ScopeSet};
 
 /// Any error of whoever provides the bytes of an upload.

@@ -8,11 +8,11 @@ use image::{Descriptor, Digest, RepositoryName};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use crate::call::{Answer, Call, Place};
 use crate::error::{ClientError, ErrorKind, Verb};
 use crate::lanes::Lane;
 use crate::location;
 use crate::payload::{Parts, Payload};
-use crate::registry::{Answer, Call, Place};
 use crate::repository::{BlobSource, Mount, Repository, SinglePost, UploadSession};
 use crate::scope::{Access, ScopeSet};
 

@@ -136,14 +136,17 @@ impl Incoming {
         Ok(body.freeze())
     }
 
-    /// As much of the body as an error is worth, whatever happens to the rest.
+    /// As much of the body as an error is worth, whatever happens to the rest. A body that drips is not waited for.
     async fn read_some(mut self, wire: &Wire) -> Bytes {
         let mut body = BytesMut::new();
-        while body.len() < ERROR_BODY {
-            let Ok(Some(chunk)) = self.chunk(wire).await else { break };
-            let room = ERROR_BODY - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        }
+        let read = async {
+            while body.len() < ERROR_BODY {
+                let Ok(Some(chunk)) = self.chunk(wire).await else { break };
+                let room = ERROR_BODY - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(wire.options.timeouts.stall, read).await;
         body.freeze()
     }
 }

@@ -1,6 +1,7 @@
 //! The client against the lab and against scripted servers: what goes over the wire, how often, and in what order.
 
 mod auth;
+mod budget;
 mod hostile;
 mod listing;
 mod pacing;

@@ -10,7 +10,7 @@ use crate::support::{name, repository};
 
 const SIZE: u64 = 96 << 20;
 /// What buffers of both sides may take; the lab is in this process too.
-const BUFFERS: u64 = 48 << 20;
+const BUFFERS: u64 = 32 << 20;
 
 /// Resident memory of this process in bytes.
 fn resident() -> u64 {
