@@ -51,7 +51,7 @@ pub enum ContentError {
     },
     /// The bytes handed in ended with an error of their own.
     #[error("the bytes stopped coming: {0}")]
-    Source(SourceError),
+    Source(#[source] SourceError),
     /// The bytes are not those of the digest.
     #[error("the bytes have digest `{actual}`, expected `{expected}`")]
     DigestMismatch {
