@@ -94,9 +94,8 @@ impl Context {
     /// Says what was found broken on the way and did not stop the work.
     pub(crate) fn tell_warnings(&mut self) {
         let Some(credentials) = &self.credentials else { return };
-        for warning in credentials.warnings() {
-            self.output.warning(warning);
-        }
+        // They are whole lines, docker's own among them.
+        credentials.warnings().iter().for_each(|warning| self.output.note(warning));
     }
 
     /// Ends the use of the context.

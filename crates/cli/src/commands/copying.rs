@@ -56,7 +56,7 @@ impl Copying<'_> {
             return if transfer.json {
                 context.output.json(&plan.plan.steps())
             } else {
-                context.output.line(&plan.plan);
+                context.output.raw(plan.plan.to_string().as_bytes());
                 Ok(())
             };
         }

@@ -39,10 +39,11 @@ pub(crate) fn run(arguments: &Pack, context: &mut Context) -> Outcome {
             let store = context.block_on(stores.open_for_writing(place))??;
             if arguments.transfer.dry_run {
                 let plan = packed.plan(&store, &naming)?;
-                context.output.line(&plan);
+                context.output.raw(plan.to_string().as_bytes());
             } else {
                 let options = transfer::Options::default();
-                reports.push((store.clone(), context.block_on(packed.write(&store, &naming, &options, &Silent))??));
+                let report = context.block_on(packed.write(&store, &naming, &options, &Silent))??;
+                reports.push((store, tags.clone(), report));
             }
         }
     }
@@ -97,20 +98,22 @@ fn words(flag: &str, given: &[String]) -> Outcome<Option<Vec<String>>> {
 }
 
 /// On stdout the names by which the images can be had.
-fn tell(arguments: &Pack, reports: &[(Arc<dyn ImageStore>, PackReport)], context: &mut Context) -> Outcome {
+fn tell(arguments: &Pack, reports: &[(Arc<dyn ImageStore>, Vec<Tag>, PackReport)], context: &mut Context) -> Outcome {
     if arguments.transfer.dry_run {
         return Ok(());
     }
     if arguments.transfer.json {
-        let reports: Vec<&PackReport> = reports.iter().map(|(_, report)| report).collect();
+        let reports: Vec<&PackReport> = reports.iter().map(|(_, _, report)| report).collect();
         return context.output.json(&reports);
     }
-    for (store, report) in reports {
-        let puts = report.transfer.documents.iter().flat_map(|document| {
-            let tags = document.puts.iter().filter_map(|put| put.tag.clone());
-            tags.map(|tag| format!("{}@{}", store.spell(&Target::Tag(tag)), document.digest))
-        });
-        context.output.lines(puts);
+    for (store, tags, report) in reports {
+        let name = |tag: &Tag, digest| format!("{}@{digest}", store.spell(&Target::Tag(tag.clone())));
+        match &report.index {
+            Some(index) => context.output.lines(tags.iter().map(|tag| name(tag, &index.digest))),
+            None => context.output.lines(
+                report.images.iter().flat_map(|image| image.tags.iter().map(|tag| name(tag, &image.manifest.digest))),
+            ),
+        }
     }
     Ok(())
 }

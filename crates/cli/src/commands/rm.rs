@@ -10,21 +10,19 @@ use crate::output::{Failure, Outcome};
 /// Removes names from the local store: all that can be removed, then says which could not.
 pub(crate) fn run(arguments: &Remove, context: &mut Context) -> Outcome {
     let stores = context.stores(false)?;
-    let mut first_failure: Option<Failure> = None;
+    let mut failures: Vec<Failure> = Vec::new();
     for reference in &arguments.images {
         match context.block_on(remove(&stores, reference, arguments.dry_run))? {
             Ok(()) if arguments.dry_run => context.output.line(format_args!("would remove {reference}")),
             Ok(()) => context.output.line(format_args!("removed {reference}")),
-            Err(error) => {
-                let failure = Failure::from(error);
-                first_failure = Some(match first_failure.take() {
-                    None => failure,
-                    Some(first) => Failure { message: format!("{}\n{}", first.message, failure.message), ..first },
-                });
-            }
+            Err(error) => failures.push(error.into()),
         }
     }
-    first_failure.map_or(Ok(()), Err)
+    // The last is told by `main`; the exit code is that of the first.
+    let Some(last) = failures.pop() else { return Ok(()) };
+    let exit = failures.first().map_or(last.exit, |first| first.exit);
+    failures.iter().for_each(|failure| context.output.failure(failure, "error: "));
+    Err(Failure { exit, ..last })
 }
 
 async fn remove(stores: &Stores, reference: &Reference, dry_run: bool) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &Tag, context: &mut Context) -> Outcome {
         };
         if arguments.dry_run {
             let plan = copying.plan(context)?;
-            context.output.line(&plan.plan);
+            context.output.raw(plan.plan.to_string().as_bytes());
         } else {
             copying.run(context)?;
         }

@@ -50,7 +50,7 @@ pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
     let plan = context.block_on(lists::plan_push(&request, &drafts, &stores))??;
     if values.switch("dry-run") {
         tell(plan.notes(), &mut context.output);
-        context.output.line(plan.plan());
+        context.output.raw(plan.plan().to_string().as_bytes());
         return Ok(());
     }
     let result = context.block_on(plan.run(&transfer::Options::default(), &transfer::Silent))?;

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use store::StoreError;
+
 use crate::exit::Exit;
 
 /// What went wrong, in words, with what to try and what to exit with.
@@ -59,12 +61,15 @@ impl Failure {
 }
 
 /// The messages of an error and of what caused it, joined by `: `. A cause that its parent has already told is not told
-/// twice.
+/// twice, and neither is what a store was doing: whoever asked the store has said it, and its client says it with a URL.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = match error.downcast_ref::<StoreError>() {
+            Some(store) if store.source.is_some() => String::new(),
+            _ => error.to_string(),
+        };
         if !text.is_empty() && !message.ends_with(&text) {
             if !message.is_empty() {
                 message.push_str(": ");
@@ -87,6 +92,17 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("failed to read `x`: {0}")]
     struct Telling(#[source] std::io::Error);
+
+    #[test]
+    fn what_a_store_was_doing_is_told_by_who_asked_it() {
+        let refused = std::io::Error::other("GET http://r.io/: refused");
+        let store = StoreError::new(store::StoreErrorKind::Network, "get `r.io/x`").because(refused);
+        assert_eq!(chain(&store), "get `r.io/x`: GET http://r.io/: refused");
+        let outer = Outer(std::io::Error::other(store));
+        assert_eq!(chain(&outer), "failed to read `x`: GET http://r.io/: refused");
+        let bare = StoreError::new(store::StoreErrorKind::Unsupported, "delete `r.io/x`");
+        assert_eq!(chain(&Outer(std::io::Error::other(bare))), "failed to read `x`: delete `r.io/x`");
+    }
 
     #[test]
     fn causes_are_told_once() {

@@ -4,5 +4,11 @@
 mod sandbox;
 
 mod basics;
+mod images;
+mod login;
+mod manifest;
 mod plugin;
+mod serve;
+mod support;
+mod transcript;
 mod usage;

@@ -1,0 +1,117 @@
+//! The local store: `pack`, `push`, `pull`, `images`, `tag`, `rm`.
+
+use lab::images::{self, Flavour};
+use lab::{Auth, Fault, FaultKind, Lab};
+
+use crate::support::{AMD64, ARM64, program};
+use crate::transcript::Transcript;
+
+fn transcript(name: &'static str, lab: &Lab) -> Transcript {
+    let mut transcript = Transcript::new(name);
+    transcript.call(lab.host(), "REGISTRY").call(lab.host().replace(':', "-"), "REGISTRY-FILE");
+    for (name, machine) in [("amd64", AMD64), ("arm64", ARM64)] {
+        std::fs::write(transcript.user.path(&format!("work/{name}")), program(machine, 1)).unwrap();
+    }
+    std::fs::write(transcript.user.path("work/app.conf"), "port = 1\n").unwrap();
+    transcript
+}
+
+#[test]
+fn pack() {
+    let lab = Lab::start();
+    let mut t = transcript("pack", &lab);
+    t.run("pack --dry-run -t REGISTRY/app:v1 linux/amd64=amd64 linux/arm64=arm64");
+    t.run("images");
+    t.run("pack -t REGISTRY/app:v1 -t REGISTRY/app:latest -t REGISTRY/copy:v1 linux/amd64=amd64 linux/arm64=arm64");
+    t.about("The same input is the same image; --push brings it to the registry too.");
+    t.run("pack --push -t REGISTRY/app:v1 linux/amd64=amd64 linux/arm64=arm64");
+    t.run("pack --single --push -t REGISTRY/app:v1 linux/amd64=amd64 linux/arm64=arm64");
+    t.run("images");
+    t.about("Everything that an image can be told.");
+    t.run(
+        "pack --json -t REGISTRY/full:v1 linux/amd64=amd64 --place /usr/bin/app --entrypoint '[\"/usr/bin/app\",\"-x\"]' \
+         --cmd serve --cmd --all -e A=b=c --label org.example=yes -u 1000:1000 -w /srv --expose 80 --expose 53/udp \
+         --file app.conf:/etc/app/ --base local:REGISTRY/app:v1",
+    );
+    assert_eq!(lab.tags("app"), ["v1", "v1-amd64", "v1-arm64"]);
+    t.finish();
+}
+
+#[test]
+fn pack_refuses() {
+    let lab = Lab::start();
+    let mut t = transcript("pack-refuses", &lab);
+    t.run("pack -t app:v1 linux/arm64=amd64");
+    t.run("pack -t app:v1 linux/amd64=app.conf");
+    t.run("pack -t app:v1 linux/amd64=missing");
+    t.run("pack -t app:v1 linux/amd64=amd64 linux/amd64=amd64");
+    t.run("pack -t app:v1 linux/amd64=amd64 --base REGISTRY/nothing:v1");
+    t.run("pack -t app:v1 linux/amd64=amd64 --entrypoint '[1]'");
+    t.run("pack -t app:v1 linux/amd64=amd64 --file a:b");
+    t.run("pack -t app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 linux/amd64=amd64");
+    t.user.set("SOURCE_DATE_EPOCH", "yesterday");
+    t.run("pack -t app:v1 linux/amd64=amd64");
+    t.run("images");
+    t.finish();
+}
+
+#[test]
+fn push_and_pull() {
+    let lab = Lab::start();
+    let mut t = transcript("push-and-pull", &lab);
+    let amd64 = images::image("linux/amd64", 2, Flavour::Docker);
+    let arm64 = images::image("linux/arm64", 2, Flavour::Docker);
+    images::index_with_attestations(&[amd64, arm64]).push(&lab, "app", Some("v1"));
+    t.run("pull --dry-run REGISTRY/app:v1");
+    t.run("images --json");
+    t.run("pull REGISTRY/app:v1");
+    t.run("pull REGISTRY/app:v1");
+    t.run("pull REGISTRY/app:v1 local:one --platform linux/arm64");
+    t.run("pull REGISTRY/app:v1 two --platform linux/s390x");
+    t.run("images");
+    t.run("images REGISTRY/app --quiet");
+    t.about("To another repository, and to one of its own.");
+    t.run("push --dry-run REGISTRY/app:v1 REGISTRY/copy:v1");
+    t.run("push local:REGISTRY/app:v1 REGISTRY/copy:v1");
+    t.run("push REGISTRY/app:v1 REGISTRY/copy:v1");
+    t.run("push --json REGISTRY/app:v1 REGISTRY/copy:v2");
+    assert_eq!(lab.manifest("copy", "v1"), lab.manifest("app", "v1"));
+    t.about("Names.");
+    t.run("tag REGISTRY/app:v1 app:v1 app:latest");
+    t.run("tag nothing:v1 app:v2");
+    t.run("rm --dry-run app:v1");
+    t.run("rm app:v1 app:v3 app:latest nothing");
+    t.run("images");
+    t.finish();
+}
+
+#[test]
+fn failures_have_their_own_exit_codes() {
+    let lab = Lab::start();
+    images::image("linux/amd64", 1, Flavour::Oci).push(&lab, "app", Some("v1"));
+    let mut t = transcript("exit-codes", &lab);
+    t.about("3: not there.");
+    assert_eq!(t.run("pull REGISTRY/app:v2").code, Some(3));
+    assert_eq!(t.run("push app:v2 REGISTRY/app:v2").code, Some(3));
+    t.about("4: not allowed.");
+    lab.set_auth(Auth::basic("user", "secret"));
+    assert_eq!(t.run("pull REGISTRY/app:v1").code, Some(4));
+    lab.set_auth(Auth::bearer("user", "secret"));
+    assert_eq!(t.run("pull REGISTRY/app:v1").code, Some(4));
+    lab.set_auth(Auth::default());
+    lab.fault(Fault::on("GET", "/manifests/", FaultKind::status(403)).once());
+    assert_eq!(t.run("pull REGISTRY/app:v1").code, Some(4));
+    t.about("5: no connection.");
+    assert_eq!(t.run("pull 127.0.0.1:9/app:v1").code, Some(5));
+    t.about("6: too many requests.");
+    lab.fault(Fault::on("GET", "/manifests/", FaultKind::RetryAfter(Some(3600))));
+    assert_eq!(t.run("pull REGISTRY/app:v1").code, Some(6));
+    lab.clear_faults();
+    t.about("7: not what it says it is.");
+    lab.fault(Fault::on("GET", "/blobs/", FaultKind::WrongBytes));
+    assert_eq!(t.run("pull REGISTRY/app:v1").code, Some(7));
+    lab.clear_faults();
+    t.about("Nothing was kept of any of them.");
+    t.run("images");
+    t.finish();
+}
