@@ -1,6 +1,6 @@
 //! A lab, a user's configuration directory, and what it takes to work on both.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::RegistryHost;
@@ -30,6 +30,18 @@ impl World {
         let [config, data, cache] = [(); 3].map(|()| tempfile::tempdir().expect("a directory"));
         let stores = stores(&lab, data.path(), cache.path());
         Self { drafts: Drafts::new(config.path()), lab, config, stores, data, cache }
+    }
+
+    /// With another client and other credentials.
+    pub(crate) fn strict(lab: Lab, ca: Option<PathBuf>, credentials: Credentials) -> Self {
+        let mut world = Self::new(lab);
+        let mut options = options(&world.lab, world.cache.path());
+        // As if the lab were somewhere on the net, and nobody trusted but `ca`.
+        options.lenient_loopback = false;
+        options.trust_roots = TrustRoots { file: Some(ca.unwrap_or_default()), directories: Some(Vec::new()) };
+        let known = CredentialStore::empty().with(world.lab.registry_host(), credentials);
+        world.stores = Stores::new(RegistryClient::new(options, Arc::new(known)), world.data.path().to_owned());
+        world
     }
 
     /// Plain HTTP, no credentials.
@@ -167,13 +179,16 @@ impl World {
 fn stores(lab: &Lab, data: &Path, cache: &Path) -> Stores {
     let host: RegistryHost = lab.registry_host();
     let secret = Credentials::Basic { username: "user".into(), password: Secret::from("secret") };
-    let options = ClientOptions {
+    let known = CredentialStore::empty().with(host, secret);
+    Stores::new(RegistryClient::new(options(lab, cache), Arc::new(known)), data.to_owned())
+}
+
+fn options(lab: &Lab, cache: &Path) -> ClientOptions {
+    ClientOptions {
         cache_dir: Some(cache.to_owned()),
         trust_roots: TrustRoots { file: lab.ca_pem_path(), directories: None },
         // What is to fail in a test shall not be tried for seconds.
         retry: RetryPolicy { attempts: 1, ..RetryPolicy::default() },
         ..ClientOptions::default()
-    };
-    let client = RegistryClient::new(options, Arc::new(CredentialStore::empty().with(host, secret)));
-    Stores::new(client, data.to_owned())
+    }
 }
