@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use image::{Digest, MediaType, Platform};
 use lab::images::{self, Flavour};
 use lab::{Fault, FaultKind};
@@ -22,15 +24,17 @@ const FOUR: [&str; 4] = ["t/app:i0", "t/app:i1", "t/app:i2", "t/app:i3"];
 
 /// Row 66.
 #[tokio::test]
-async fn four_images_take_ten_requests_of_which_five_wait_for_one_another() {
+async fn four_images_take_ten_requests_of_which_four_wait_for_one_another() {
     let world = World::bearer();
     four(&world);
+    world.lab.set_latency(Duration::from_millis(30), Duration::ZERO);
     let report = world.create("t/app:v1", &FOUR).await.unwrap();
     assert_eq!(report.entries.len(), 4);
     assert_eq!(world.lab.count(), 10, "{:#?}", world.lab.lines());
     assert_eq!(world.lab.count_of("GET", "/token"), 1);
     assert_eq!(world.lab.count_of("GET", "/manifests/"), 5, "four, and the one that was challenged");
     assert_eq!(world.lab.count_of("GET", "/blobs/"), 4);
+    assert_eq!(world.lab.depth(), 4, "challenge, token, manifest, config");
 }
 
 /// Row 66, from several repositories: one token for all of them.

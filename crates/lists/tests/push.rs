@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use image::{Digest, Document, MediaType, Tag, Target};
 use lab::images::{self, Flavour};
@@ -61,7 +62,9 @@ async fn push_into_another_repository_takes_31_requests_and_moves_no_bytes() {
     four(&world);
     world.create("t/list:v1", &FOUR).await.unwrap();
     world.again();
+    world.lab.set_latency(Duration::from_millis(30), Duration::ZERO);
     let report = world.push("t/list:v1").await.unwrap();
+    assert_eq!(world.lab.depth(), 5, "token, is it there, mounts, images, list");
     assert_eq!(world.lab.count(), 31, "{:#?}", world.lab.lines());
     assert_eq!(world.lab.count_of("GET", "/token"), 1);
     assert_eq!(world.lab.count_of("POST", "mount="), 24);
