@@ -54,7 +54,8 @@ pub struct LayerWriter<W: Write> {
 }
 
 enum Encoder<W: Write> {
-    Plain(Hashing<W>),
+    /// Its two digests are one, which is not worked out twice.
+    Plain(W),
     Gzip(flate2::write::GzEncoder<Hashing<W>>),
     Zstd(zstd::Encoder<'static, Hashing<W>>),
 }
@@ -77,17 +78,17 @@ impl<W: Write> LayerWriter<W> {
 
     /// Compresses into `sink`. Levels are gzip's 0 to 9, zstd's 1 to 19; what is beyond counts as the nearest.
     pub fn with_level(sink: W, compression: Compression, level: u32) -> io::Result<Self> {
-        let sink = Hashing { sink, hasher: Hasher::new(Algorithm::Sha256) };
+        let hashing = |sink| Hashing { sink, hasher: Hasher::new(Algorithm::Sha256) };
         let encoder = match compression {
             Compression::None => Encoder::Plain(sink),
             Compression::Gzip => {
                 // No time, no name, no system: nothing in the header tells where it was written.
                 let header = flate2::GzBuilder::new().mtime(0).operating_system(255);
-                Encoder::Gzip(header.write(sink, flate2::Compression::new(level.min(9))))
+                Encoder::Gzip(header.write(hashing(sink), flate2::Compression::new(level.min(9))))
             }
             Compression::Zstd => {
                 let level = i32::try_from(level.clamp(1, 19)).unwrap_or(3);
-                Encoder::Zstd(zstd::Encoder::new(sink, level)?)
+                Encoder::Zstd(zstd::Encoder::new(hashing(sink), level)?)
             }
         };
         Ok(Self { compression, piece: Vec::with_capacity(PIECE), unpacked: Hasher::new(Algorithm::Sha256), encoder })
@@ -96,20 +97,14 @@ impl<W: Write> LayerWriter<W> {
     /// Ends the stream and gives back what took it, with what is known now.
     pub fn finish(mut self) -> io::Result<(W, Layer)> {
         self.hand_on()?;
-        let sink = match self.encoder {
-            Encoder::Plain(sink) => sink,
-            Encoder::Gzip(encoder) => encoder.finish()?,
-            Encoder::Zstd(encoder) => encoder.finish()?,
+        let unpacked_size = self.unpacked.length();
+        let diff_id = self.unpacked.finish();
+        let (sink, digest, size) = match self.encoder {
+            Encoder::Plain(sink) => (sink, diff_id.clone(), unpacked_size),
+            Encoder::Gzip(encoder) => encoder.finish()?.finish(),
+            Encoder::Zstd(encoder) => encoder.finish()?.finish(),
         };
-        let (size, unpacked_size) = (sink.hasher.length(), self.unpacked.length());
-        let layer = Layer {
-            compression: self.compression,
-            digest: sink.hasher.finish(),
-            size,
-            diff_id: self.unpacked.finish(),
-            unpacked_size,
-        };
-        Ok((sink.sink, layer))
+        Ok((sink, Layer { compression: self.compression, digest, size, diff_id, unpacked_size }))
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
@@ -143,6 +138,13 @@ impl<W: Write> Write for LayerWriter<W> {
 impl<W: Write> fmt::Debug for LayerWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LayerWriter").field("compression", &self.compression).finish_non_exhaustive()
+    }
+}
+
+impl<W> Hashing<W> {
+    fn finish(self) -> (W, Digest, u64) {
+        let size = self.hasher.length();
+        (self.sink, self.hasher.finish(), size)
     }
 }
 
