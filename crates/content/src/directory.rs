@@ -19,7 +19,12 @@ pub(crate) async fn open(
         let layout = Layout::new(&directory);
         let disk = RealDisk::default();
         let failed = |error| ContentError::io(format!("open the data directory `{}`", directory.display()), error);
+        let new: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
         disk.create_directory(&directory).map_err(failed)?;
+        for parent in new.iter().filter_map(|path| path.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            disk.sync_directory(parent).map_err(failed)?;
+        }
         // SQLite would make its files readable to all, and gives those beside it the rights of this one.
         match disk.create(&layout.database()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),

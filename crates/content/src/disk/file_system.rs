@@ -47,8 +47,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a directory and those above it, for their owner alone.
-    fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and those above it, for their owner alone. `false`: it was there.
+    fn create_directory(&self, path: &Path) -> io::Result<bool>;
     /// Makes the names in a directory survive a power cut.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
     /// The files in a directory. One that is not there has none.
@@ -169,12 +169,16 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
+    fn create_directory(&self, path: &Path) -> io::Result<bool> {
+        if path.is_dir() {
+            return Ok(false);
+        }
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path)
+        builder.create(path)?;
+        Ok(true)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

@@ -77,9 +77,16 @@ impl DiskBlobStore {
     /// Blobs in `directory`, over a file system of one's own.
     pub fn over(directory: &Path, disk: Arc<dyn Disk>) -> Result<Self, ContentError> {
         let layout = Layout::new(directory);
+        let mut new = false;
         for path in [layout.uploads(), layout.algorithm(Algorithm::Sha256), layout.algorithm(Algorithm::Sha512)] {
-            disk.create_directory(&path)
+            new |= disk
+                .create_directory(&path)
                 .map_err(|error| ContentError::io(format!("make the directory {}", shown(&path)), error))?;
+        }
+        if new {
+            // What a stage's durable name stands in must be durable too.
+            disk.sync_directory(directory)
+                .map_err(|error| ContentError::io(format!("make names in {} durable", shown(directory)), error))?;
         }
         let stages = Stages::new(layout.clone(), disk.clone());
         Ok(Self { inner: Arc::new(Inner { layout, disk, stages, hashes: Mutex::default() }) })

@@ -1,0 +1,150 @@
+//! A failure, a full disk and a power cut at every call that a push makes.
+
+#[path = "support/simulated.rs"]
+mod simulated;
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use image::Digest;
+use polyarch_content::disk::DiskBlobStore;
+use polyarch_content::sqlite::SqliteMetadataStore;
+use polyarch_content::{BlobStore, ContentError, ContentStore, Options, PutOptions, RepositoryId};
+use simulated::{Fault, Simulated};
+use support::{assert_sound, get, is_whole, manifest, noise, repository, source, tag};
+
+/// Large enough for a file, and for several writes.
+const LAYER: usize = 300_000;
+
+fn store(directory: &Path, disk: &Simulated) -> Result<ContentStore, ContentError> {
+    let blobs = DiskBlobStore::over(Path::new("/data"), Arc::new(disk.clone()))?;
+    let metadata = SqliteMetadataStore::open(&directory.join("metadata.sqlite3"), Duration::from_secs(5))?;
+    Ok(ContentStore::over(Arc::new(blobs), Arc::new(metadata), Options::default()))
+}
+
+/// What a client does for one image; each answer it gets is written down.
+async fn push(
+    store: &ContentStore,
+    repository: &RepositoryId,
+    seed: u64,
+    acknowledged: &mut Vec<Digest>,
+) -> Result<(), ContentError> {
+    let first = noise(LAYER, seed);
+    let second = noise(LAYER / 2, seed + 1000);
+    let config = Bytes::from(format!(r#"{{"seed":{seed}}}"#));
+    // One in chunks, with another process in between; two at once.
+    let id = store.start_upload(repository, None).await?.id;
+    store.append_upload(repository, &id, None, source(&first.slice(..LAYER / 3))).await?;
+    store.append_upload(repository, &id, None, source(&first.slice(LAYER / 3..))).await?;
+    store.finish_upload(repository, &id, None, None, &Digest::sha256(&first)).await?;
+    acknowledged.push(Digest::sha256(&first));
+    for bytes in [&second, &config] {
+        let digest = Digest::sha256(bytes);
+        store.put_blob(repository, &digest, None, source(bytes)).await?;
+        acknowledged.push(digest);
+    }
+    let document = manifest(&config, &[&first, &second]);
+    let name = tag(&format!("t{seed}"));
+    store.put_document(repository, &document, &PutOptions::tagged(Some(&name))).await?;
+    acknowledged.push(document.digest().clone());
+    Ok(())
+}
+
+/// Whether all that was acknowledged is there, and nothing is there that is not whole.
+async fn check(store: &ContentStore, repository: &RepositoryId, acknowledged: &[Digest], what: &str) {
+    for digest in acknowledged {
+        let document = store.document(repository, &digest.clone().into()).await.unwrap();
+        let there = document.is_some()
+            || get(store, repository, digest).await.is_some_and(|bytes| Digest::sha256(&bytes) == *digest);
+        assert!(there, "`{digest}` was lost by {what}");
+    }
+    let tags = store.tags(repository, None, usize::MAX).await.unwrap().map_or(Vec::new(), |page| page.items);
+    for name in tags {
+        assert!(is_whole(store, repository, &name.clone().into()).await, "`{name}` is not whole after {what}");
+    }
+    assert_sound(store).await;
+}
+
+/// Calls to the disk of one push.
+async fn calls_of_a_push() -> u64 {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Simulated::default();
+    let store = store(directory.path(), &disk).unwrap();
+    disk.take_calls();
+    push(&store, &repository("app"), 1, &mut Vec::new()).await.unwrap();
+    disk.take_calls()
+}
+
+#[tokio::test]
+async fn a_fault_at_any_call_is_reported_and_a_second_push_succeeds() {
+    let calls = calls_of_a_push().await;
+    assert!(calls > 10, "{calls}");
+    for fault in [Fault::Error, Fault::Full] {
+        for at in 1..=calls {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = Simulated::default();
+            let store = store(directory.path(), &disk).unwrap();
+            let app = repository("app");
+            let mut acknowledged = Vec::new();
+            disk.set_fault(at, fault);
+            let pushed = push(&store, &app, 1, &mut acknowledged).await;
+            disk.clear_fault();
+            if let Err(error) = &pushed {
+                let full = matches!(error, ContentError::NoSpace { .. });
+                assert!(full == (fault == Fault::Full), "{fault:?} at {at}: {error}");
+            }
+            let what = format!("{fault:?} at call {at}");
+            check(&store, &app, &acknowledged, &what).await;
+            push(&store, &app, 1, &mut acknowledged).await.unwrap_or_else(|error| panic!("after {what}: {error}"));
+            check(&store, &app, &acknowledged, &what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
+    let calls = calls_of_a_push().await;
+    for at in 1..=calls + 1 {
+        for choice in [0, 0x1_03, 0x2_07] {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = Simulated::default();
+            let app = repository("app");
+            let mut acknowledged = Vec::new();
+            let before = store(directory.path(), &disk).unwrap();
+            push(&before, &app, 7, &mut acknowledged).await.unwrap();
+            disk.set_fault(at, Fault::PowerCut);
+            let _ = push(&before, &app, 1, &mut acknowledged).await;
+            drop(before);
+            let disk = disk.after_power_cut(choice);
+            let after = store(directory.path(), &disk).unwrap();
+            let what = format!("a power cut at call {at}, choice {choice:x}");
+            after.recover().await.unwrap();
+            check(&after, &app, &acknowledged, &what).await;
+            push(&after, &app, 1, &mut acknowledged).await.unwrap_or_else(|error| panic!("after {what}: {error}"));
+            check(&after, &app, &acknowledged, &what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_after_settling_needs_no_stage_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Simulated::default();
+    let app = repository("app");
+    let mut acknowledged = Vec::new();
+    let before = store(directory.path(), &disk).unwrap();
+    push(&before, &app, 1, &mut acknowledged).await.unwrap();
+    let mut blobs = Vec::new();
+    for digest in &acknowledged {
+        blobs.extend(before.blob(&app, digest).await.unwrap());
+    }
+    let settler = DiskBlobStore::over(Path::new("/data"), Arc::new(disk.clone())).unwrap();
+    settler.settle(&blobs).await.unwrap();
+    drop(before);
+    let disk = disk.after_power_cut(0);
+    let after = store(directory.path(), &disk).unwrap();
+    check(&after, &app, &acknowledged, "a power cut after settling").await;
+}
