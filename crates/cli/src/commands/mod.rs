@@ -3,6 +3,7 @@
 mod completion;
 mod copying;
 mod images;
+mod listing;
 mod login;
 mod logout;
 mod pack;

@@ -21,7 +21,9 @@ pub(crate) fn run(arguments: &Remove, context: &mut Context) -> Outcome {
     // The last is told by `main`; the exit code is that of the first.
     let Some(last) = failures.pop() else { return Ok(()) };
     let exit = failures.first().map_or(last.exit, |first| first.exit);
-    failures.iter().for_each(|failure| context.output.failure(failure, "error: "));
+    for failure in &failures {
+        context.output.failure(failure, "error: ");
+    }
     Err(Failure { exit, ..last })
 }
 

@@ -81,7 +81,6 @@ fn try_to_remove(names: &[String], drafts: &Drafts, context: &mut Context) -> Ve
     failures
 }
 
-#[expect(clippy::result_large_err, reason = "it is the error of the crate below")]
 fn find(name: &str, drafts: &Drafts) -> Result<Reference, ListError> {
     let list = Reference::parse(name).map_err(|source| ListError::Name { text: name.to_owned(), source })?;
     if drafts.exists(&list)? { Ok(list) } else { Err(ListError::NoSuchLocal(list.to_string())) }

@@ -93,15 +93,18 @@ mod tests {
     #[error("failed to read `x`: {0}")]
     struct Telling(#[source] std::io::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("failed to read `x`")]
+    struct Asking(#[source] StoreError);
+
     #[test]
     fn what_a_store_was_doing_is_told_by_who_asked_it() {
         let refused = std::io::Error::other("GET http://r.io/: refused");
         let store = StoreError::new(store::StoreErrorKind::Network, "get `r.io/x`").because(refused);
         assert_eq!(chain(&store), "get `r.io/x`: GET http://r.io/: refused");
-        let outer = Outer(std::io::Error::other(store));
-        assert_eq!(chain(&outer), "failed to read `x`: GET http://r.io/: refused");
+        assert_eq!(chain(&Asking(store)), "failed to read `x`: GET http://r.io/: refused");
         let bare = StoreError::new(store::StoreErrorKind::Unsupported, "delete `r.io/x`");
-        assert_eq!(chain(&Outer(std::io::Error::other(bare))), "failed to read `x`: delete `r.io/x`");
+        assert_eq!(chain(&Asking(bare)), "failed to read `x`: delete `r.io/x`");
     }
 
     #[test]
