@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use content::{ByteSource, SourceError};
 use futures_util::{StreamExt, stream};
+use http::{HeaderMap, header};
 use http_body_util::BodyStream;
 use hyper::body::{Body, Incoming};
 
@@ -38,21 +39,35 @@ pub(crate) enum BodyError {
     Broken(String),
 }
 
-/// The length that the client announces.
-pub(crate) fn announced(body: &Incoming) -> Option<u64> {
-    body.size_hint().exact()
+/// The body of a request that was not read yet.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    incoming: Incoming,
+    /// The client sends nothing before it is told to go on, which reading does (`Expect: 100-continue`).
+    waits: bool,
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
+        Self { incoming, waits: headers.contains_key(header::EXPECT) }
+    }
+
+    /// The length that the client announces.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
 }
 
 /// Reads all of a body that is to be kept in memory.
 pub(crate) async fn whole(
-    body: Incoming,
+    body: RequestBody,
     what: &'static str,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes, BodyError> {
     let limit_bytes = limit as u64;
     let too_large = || BodyError::TooLarge { what, limit: limit_bytes };
-    if announced(&body).is_some_and(|length| length > limit_bytes) {
+    if body.announced().is_some_and(|length| length > limit_bytes) {
         drain(body);
         return Err(too_large());
     }
@@ -81,10 +96,13 @@ pub(crate) async fn whole(
 }
 
 /// Takes the bytes of a request that was refused before it was read, and forgets them.
-pub(crate) fn drain(body: Incoming) {
+pub(crate) fn drain(body: RequestBody) {
+    if body.waits {
+        return;
+    }
     tokio::spawn(async move {
         let mut left = DRAINED;
-        let mut frames = BodyStream::new(body);
+        let mut frames = BodyStream::new(body.incoming);
         let reading = async {
             while let Some(Ok(frame)) = frames.next().await {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -99,8 +117,8 @@ pub(crate) fn drain(body: Incoming) {
 }
 
 /// The body as the content store takes it. With `expected`, exactly so many bytes.
-pub(crate) fn source(body: Incoming, patience: Duration, expected: Option<u64>) -> ByteSource {
-    let state = (BodyStream::new(body), 0u64, false);
+pub(crate) fn source(body: RequestBody, patience: Duration, expected: Option<u64>) -> ByteSource {
+    let state = (BodyStream::new(body.incoming), 0u64, false);
     Box::pin(stream::unfold(state, move |(mut frames, mut came, over)| async move {
         if over {
             return None;

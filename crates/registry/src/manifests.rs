@@ -3,12 +3,11 @@
 use content::{DeleteOptions, PutOptions};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use hyper::body::Incoming;
 use image::{Algorithm, Digest, Document, Limits, MediaType, Tag, Target};
 use serde_json::json;
 
 use crate::answer::{CONTENT_DIGEST, Handled, answer};
-use crate::body;
+use crate::body::{self, RequestBody};
 use crate::conditions::{etag, has_it, tag_condition};
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -73,7 +72,7 @@ pub(crate) async fn put(
     named: Named,
     query: &Query<'_>,
     headers: &HeaderMap,
-    incoming: Incoming,
+    incoming: RequestBody,
 ) -> Handled {
     let target = match named {
         Named::Target(target) => target,

@@ -10,6 +10,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
 
 use crate::answer::{Answer, Handled, Never, answer};
+use crate::body::RequestBody;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::Route;
@@ -52,6 +53,7 @@ pub(crate) async fn serve(state: Arc<State>, peer: SocketAddr, request: Request<
 
 async fn route(state: &State, request: Request<Incoming>) -> Handled {
     let (parts, incoming) = request.into_parts();
+    let incoming = RequestBody::new(incoming, &parts.headers);
     let route = match Route::parse(parts.uri.path()) {
         Ok(route) => route,
         Err(refusal) => {

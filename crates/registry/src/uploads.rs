@@ -3,11 +3,11 @@
 use content::{BlobRecord, ContentError, RepositoryId, Scope, Upload, UploadId};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::body::Incoming;
 use image::{Algorithm, Digest, RepositoryName};
 use serde_json::json;
 
 use crate::answer::{Answer, CONTENT_DIGEST, Handled, answer};
+use crate::body::RequestBody;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::service::State;
@@ -52,7 +52,12 @@ async fn to_the_end<T: Send + 'static>(
 }
 
 /// `POST`: begins a session, takes a whole blob, or mounts one.
-pub(crate) async fn start(state: &State, repository: RepositoryId, query: &Query<'_>, incoming: Incoming) -> Handled {
+pub(crate) async fn start(
+    state: &State,
+    repository: RepositoryId,
+    query: &Query<'_>,
+    incoming: RequestBody,
+) -> Handled {
     if let Some(text) = query.get("mount") {
         let digest = digest(text)?;
         if let Some(blob) = mount(state, &repository, &digest, query.get("from")).await? {
@@ -66,7 +71,7 @@ pub(crate) async fn start(state: &State, repository: RepositoryId, query: &Query
                 return Err(refusal);
             }
         };
-        let size = body::announced(&incoming);
+        let size = incoming.announced();
         let source = body::source(incoming, state.options.body_timeout, None);
         let (content, into) = (state.content.clone(), repository.clone());
         let blob = to_the_end(async move { content.put_blob(&into, &digest, size, source).await }).await?;
@@ -106,7 +111,7 @@ fn unknown(repository: &RepositoryId) -> Refusal {
 }
 
 /// Where a chunk belongs and how long it is, if its header says so.
-fn chunk(headers: &HeaderMap, incoming: &Incoming) -> Result<(Option<u64>, Option<u64>), Refusal> {
+fn chunk(headers: &HeaderMap, incoming: &RequestBody) -> Result<(Option<u64>, Option<u64>), Refusal> {
     let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok((None, None)) };
     let range = value.to_str().ok().and_then(range::chunk).ok_or_else(|| {
         Refusal::new(
@@ -116,7 +121,7 @@ fn chunk(headers: &HeaderMap, incoming: &Incoming) -> Result<(Option<u64>, Optio
         )
     })?;
     let length = range.end - range.start;
-    match body::announced(incoming) {
+    match incoming.announced() {
         Some(announced) if announced != length => Err(Refusal::bad_request(
             "SIZE_INVALID",
             format!("`Content-Range` announces {length} bytes, but `Content-Length` {announced}"),
@@ -154,7 +159,7 @@ pub(crate) async fn append(
     repository: RepositoryId,
     id: Option<UploadId>,
     headers: &HeaderMap,
-    incoming: Incoming,
+    incoming: RequestBody,
 ) -> Handled {
     let Some(id) = id else {
         body::drain(incoming);
@@ -190,7 +195,7 @@ pub(crate) async fn finish(
     id: Option<UploadId>,
     query: &Query<'_>,
     headers: &HeaderMap,
-    incoming: Incoming,
+    incoming: RequestBody,
 ) -> Handled {
     let Some(id) = id else {
         body::drain(incoming);

@@ -189,6 +189,10 @@ async fn a_manifest_that_is_too_large_is_refused_before_it_is_read() {
     let headers = [("Content-Type", MANIFEST), ("Content-Length", "68719476736")];
     let reply = registry.send("PUT", "/v2/app/manifests/v1", &headers, b"").await;
     assert_eq!((reply.status, reply.code().as_str()), (413, "SIZE_INVALID"));
+    // A client that asks first is not told to go on.
+    let headers = [("Content-Type", MANIFEST), ("Content-Length", "5000000"), ("Expect", "100-continue")];
+    let reply = registry.send("PUT", "/v2/app/manifests/v1", &headers, b"").await;
+    assert_eq!((reply.status, reply.code().as_str()), (413, "SIZE_INVALID"));
     // Without a length it is read as far as the limit.
     let mut chunked = Vec::new();
     for _ in 0..80 {
