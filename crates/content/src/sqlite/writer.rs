@@ -1,8 +1,8 @@
 //! One thread that writes. What arrives while a commit waits for the disk shares the next one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -40,7 +40,7 @@ struct Job {
 /// The one writer of this process. Other processes have their own; SQLite lets one at a time have the lock.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Mutex<Sender<Job>>,
+    jobs: Sender<Job>,
     commits: Arc<Commits>,
 }
 
@@ -62,7 +62,7 @@ impl Writer {
         std::thread::Builder::new()
             .name("metadata-writer".to_owned())
             .spawn(move || work(&connection, &receiver, &counted))?;
-        Ok(Self { jobs: Mutex::new(sender), commits })
+        Ok(Self { jobs: sender, commits })
     }
 
     pub(super) fn commits(&self) -> &Commits {
@@ -95,7 +95,7 @@ impl Writer {
             }) as Answer
         });
         let job = Job { durability, payload, run };
-        let sent = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).send(job);
+        let sent = self.jobs.send(job);
         let gone = || Failure::Lost(Lost::other("the thread that writes is gone")).into_error(&action);
         sent.map_err(|_| gone())?;
         receiver.await.map_err(|_| gone())?
