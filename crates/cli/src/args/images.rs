@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use image::{Platform, Reference, ReferenceError};
+use image::{Platform, Reference};
 use store::Location;
 
 /// Arguments of `push`.
@@ -12,9 +12,9 @@ pub(crate) struct Push {
     /// Image in the local store
     #[arg(value_name = "IMAGE", value_parser = local_name)]
     pub(crate) image: Reference,
-    /// Push under this name instead of its own
-    #[arg(value_name = "TARGET", value_parser = Reference::parse)]
-    pub(crate) target: Option<Reference>,
+    /// Push under this name instead of its own, or into an image layout: `oci:DIR[:TAG]`
+    #[arg(value_name = "TARGET", value_parser = elsewhere)]
+    pub(crate) target: Option<Location>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
@@ -24,10 +24,10 @@ pub(crate) struct Push {
 /// Arguments of `pull`.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// Image in a registry
-    #[arg(value_name = "IMAGE", value_parser = Reference::parse)]
-    pub(crate) image: Reference,
-    /// Keep it under this name instead of its own
+    /// Image in a registry, or in an image layout: `oci:DIR[:TAG]`
+    #[arg(value_name = "IMAGE", value_parser = elsewhere)]
+    pub(crate) image: Location,
+    /// Keep it under this name instead of its own, which an image of a layout does not have
     #[arg(value_name = "NAME", value_parser = local_name)]
     pub(crate) name: Option<Reference>,
     #[command(flatten)]
@@ -37,8 +37,23 @@ pub(crate) struct Pull {
 }
 
 /// A name in the local store, with or without `local:` before it.
-pub(super) fn local_name(text: &str) -> Result<Reference, ReferenceError> {
-    Reference::parse(text.strip_prefix("local:").unwrap_or(text))
+pub(super) fn local_name(text: &str) -> Result<Reference, String> {
+    if text.starts_with("oci:") {
+        // As a reference this would be an image of Docker Hub, which is hardly ever meant.
+        return Err("an image layout, where a name in the local store was expected".to_owned());
+    }
+    Reference::parse(text.strip_prefix("local:").unwrap_or(text)).map_err(|error| error.to_string())
+}
+
+/// An image that is not in the local store.
+fn elsewhere(text: &str) -> Result<Location, String> {
+    match Location::parse(text) {
+        Ok(Location::Local(_)) => {
+            Err("in the local store, where a name in a registry or `oci:DIR[:TAG]` was expected".to_owned())
+        }
+        Ok(location) => Ok(location),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Which part of an image is moved.

@@ -1,5 +1,6 @@
 //! What `push`, `pull` and `tag` share: one image from one store to another.
 
+use image::{Digest, Tag, Target};
 use store::Location;
 use transfer::{Attestations, CopyPlan, CopyReport, CopyRequest, Silent};
 
@@ -20,12 +21,11 @@ impl Copying<'_> {
     /// Looks at both sides and says what has to be done.
     pub(super) fn plan(&self, context: &mut Context) -> Outcome<CopyPlan> {
         let stores = context.stores(self.insecure)?;
-        let wanted = self.to.reference();
+        let (tag, digest) = self.wanted();
         let plan = context.block_on(async {
             let source = stores.open(&self.from).await?;
             let target = stores.open_for_writing(&self.to).await?;
-            let tags = wanted.and_then(|reference| reference.tag()).cloned().into_iter().collect();
-            let mut request = CopyRequest::new(source, self.from.target(), target, tags);
+            let mut request = CopyRequest::new(source, self.from.target(), target, tag.into_iter().collect());
             if let Some(selection) = self.selection {
                 request.selection.platforms.clone_from(&selection.platform);
                 if selection.no_attestations {
@@ -34,13 +34,22 @@ impl Copying<'_> {
             }
             Ok::<_, Failure>(request.plan().await?)
         })??;
-        if let Some(digest) = wanted.and_then(|reference| reference.digest())
-            && digest != plan.root.digest()
+        if let Some(digest) = digest
+            && &digest != plan.root.digest()
         {
             let message = format!("{} is {}, not {digest}", self.from, plan.root.digest());
             return Err(Failure::new(Exit::Invalid, message).hint("leave the digest out of the target".to_owned()));
         }
         Ok(plan)
+    }
+
+    /// Under which tag it shall be had, and which digest it must have.
+    fn wanted(&self) -> (Option<Tag>, Option<Digest>) {
+        match (self.to.reference(), self.to.target()) {
+            (Some(reference), _) => (reference.tag().cloned(), reference.digest().cloned()),
+            (None, Target::Tag(tag)) => (Some(tag), None),
+            (None, Target::Digest(digest)) => (None, Some(digest)),
+        }
     }
 
     /// Plans and runs.
@@ -67,7 +76,7 @@ impl Copying<'_> {
         context.output.note(summary(&report));
         match self.to.reference() {
             Some(reference) => context.output.line(reference.with_digest(report.digest)),
-            None => context.output.line(&report.digest),
+            None => context.output.line(self.to.at(report.digest.into())),
         }
         Ok(())
     }

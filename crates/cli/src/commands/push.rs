@@ -7,12 +7,12 @@ use crate::args::Push;
 use crate::context::Context;
 use crate::output::Outcome;
 
-/// Sends a local image to a registry.
+/// Sends a local image to a registry, or into an image layout.
 pub(crate) fn run(arguments: &Push, context: &mut Context) -> Outcome {
-    let target = arguments.target.clone().unwrap_or_else(|| arguments.image.clone());
+    let own_name = || Location::Registry(arguments.image.clone());
     let copying = Copying {
         from: Location::Local(arguments.image.clone()),
-        to: Location::Registry(target),
+        to: arguments.target.clone().unwrap_or_else(own_name),
         selection: Some(&arguments.selection),
         insecure: arguments.transfer.insecure,
     };

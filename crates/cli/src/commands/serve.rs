@@ -1,5 +1,7 @@
 //! `polyarch serve`.
 
+use std::io::ErrorKind;
+
 use registry::{Server, ServerError};
 
 use crate::args::Serve;
@@ -35,6 +37,9 @@ impl From<ServerError> for Failure {
         let failure = Self::new(Exit::Failure, error.to_string());
         match error {
             ServerError::NotLoopback { .. } => failure.hint("say `--allow-anonymous` if that is meant".to_owned()),
+            ServerError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+                failure.hint("name another port with `--listen`; port 0 takes a free one".to_owned())
+            }
             _ => failure,
         }
     }

@@ -100,7 +100,7 @@ impl Output {
 
     /// Says why it failed. `prefix` is `error: `, or nothing where docker's bare form is wanted.
     pub(crate) fn failure(&mut self, failure: &Failure, prefix: &str) {
-        self.note(format_args!("{prefix}{}", failure.message));
+        self.note(format_args!("{prefix}{}", without_error_numbers(&failure.message)));
         if let Some(hint) = failure.hint.as_ref().filter(|_| self.person || !failure.hint_for_people) {
             self.note(format_args!("hint: {hint}"));
         }
@@ -115,9 +115,33 @@ impl Output {
     }
 }
 
+/// The system's words without the number that the standard library puts behind them.
+fn without_error_numbers(message: &str) -> String {
+    const OPENING: &str = " (os error ";
+    let mut pieces = message.split(OPENING);
+    let mut shown = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => shown.push_str(rest),
+            _ => {
+                shown.push_str(OPENING);
+                shown.push_str(piece);
+            }
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        let refused = "refused (no (os error 111)); lost: gone (os error 2)";
+        assert_eq!(without_error_numbers(refused), "refused (no); lost: gone");
+        assert_eq!(without_error_numbers("a (os error x) (os error 2"), "a (os error x) (os error 2");
+    }
 
     struct Refusing(io::ErrorKind);
 

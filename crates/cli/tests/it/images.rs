@@ -86,6 +86,27 @@ fn push_and_pull() {
 }
 
 #[test]
+fn layouts_are_filled_and_read() {
+    let lab = Lab::start();
+    let mut t = transcript("layouts", &lab);
+    t.run("pack -t app:v1 linux/amd64=amd64 linux/arm64=arm64");
+    t.run("push --dry-run app:v1 oci:out:v1");
+    t.run("push app:v1 oci:out:v1");
+    t.run("push app:v1 oci:out:v1");
+    t.run("push app:v1 oci:out --platform linux/arm64");
+    t.run("pull oci:out:v1 REGISTRY/copy:v1");
+    t.run("push REGISTRY/copy:v1");
+    t.run("images REGISTRY/copy");
+    t.about("What is not one place is not taken for another.");
+    t.run("pull oci:out:v1");
+    t.run("pull oci:out:v2 app:v2");
+    t.run("pull REGISTRY/copy:v1 oci:out:v3");
+    t.run("pull local:app:v1 app:v2");
+    t.run("push app:v1 local:app:v2");
+    t.finish();
+}
+
+#[test]
 fn failures_have_their_own_exit_codes() {
     let lab = Lab::start();
     images::image("linux/amd64", 1, Flavour::Oci).push(&lab, "app", Some("v1"));
