@@ -1,5 +1,6 @@
 //! The seam for bytes: files on one machine, object storage on several.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
@@ -24,13 +25,40 @@ pub type ByteSource = Pin<Box<dyn Stream<Item = Result<Bytes, SourceError>> + Se
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Placement(pub Option<Box<str>>);
 
+/// A claim on the bytes of a digest, in all processes, for as long as it lives; a process that dies lets go.
+///
+/// Whoever places bytes shares the claim with others who do, until a row that speaks of the bytes is committed. Whoever
+/// removes them has it alone, from its look for such a row to the removal. So one comes wholly before the other.
+#[derive(Default)]
+pub struct Claim(Option<Box<dyn Any + Send + Sync>>);
+
+impl Claim {
+    /// A claim that ends when `held` is dropped.
+    pub fn holding(held: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(held)))
+    }
+
+    /// For bytes that no removal can hit: they are in the row itself, or under a name that is never used again.
+    pub fn unneeded() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claim").field(&self.0.is_some()).finish()
+    }
+}
+
 /// A blob whose bytes are durable and that a row may now be written for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Placed {
     /// Size in bytes.
     pub size: u64,
     /// Where it is.
     pub placement: Placement,
+    /// Keeps the bytes from removal until the row is there.
+    pub claim: Claim,
 }
 
 /// Something in the blob store that no row speaks of, or that a row speaks of in vain.
@@ -63,8 +91,13 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Reads `range` of a blob, which lies within its size.
     async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<ByteStream, ContentError>;
 
-    /// Removes the bytes of a blob. It is no error if they are gone.
-    async fn remove(&self, blob: &BlobRecord) -> Result<(), ContentError>;
+    /// Claims the bytes of a digest in order to remove them. `None`: somebody is placing them, or removing them.
+    async fn claim(&self, digest: &Digest) -> Result<Option<Claim>, ContentError>;
+
+    /// Removes the bytes of a blob, which no row speaks of since `claim` was taken. It is no error if they are gone.
+    ///
+    /// The claim is let go when they are removed, even if nobody waits for that any more.
+    async fn remove(&self, blob: &BlobRecord, claim: Claim) -> Result<(), ContentError>;
 
     /// Reads a blob whole and returns its true digest and size.
     async fn digest(&self, blob: &BlobRecord) -> Result<(Digest, u64), ContentError>;

@@ -5,6 +5,7 @@ mod blob_store;
 mod directory;
 pub mod disk;
 mod error;
+mod garbage;
 mod identity;
 mod metadata_store;
 pub mod sqlite;
@@ -12,8 +13,9 @@ mod store;
 mod uploads;
 mod verify;
 
-pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Leftover, Placed, Placement, Resumed};
+pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Leftover, Placed, Placement, Resumed};
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
+pub use garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions, GcReport, Kept};
 pub use identity::{RepositoryId, Scope, StageId, UploadId};
 pub use metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome,

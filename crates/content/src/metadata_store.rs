@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use image::{Algorithm, Digest, Document, DocumentError, MediaType, Tag, Target};
 
-use crate::{ContentError, Placement, RepositoryId, Scope, StageId, UploadId};
+use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions};
+use crate::{Claim, ContentError, Placement, RepositoryId, Scope, StageId, UploadId};
 
 /// A blob that a repository holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +184,8 @@ pub enum UploadContent {
 /// Keeps everything but the bytes of large blobs.
 #[async_trait]
 pub trait MetadataStore: Send + Sync + fmt::Debug {
-    /// A document with its bytes.
+    /// A document with its bytes. Rescues it if it is condemned, as all do that answer with a document or a blob: who
+    /// is told that something is there may rely on it.
     async fn document(
         &self,
         repository: &RepositoryId,
@@ -248,11 +250,13 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     async fn blob(&self, repository: &RepositoryId, digest: &Digest) -> Result<Option<BlobRecord>, ContentError>;
 
     /// Writes that a repository holds a blob, whose bytes are durable, and ends the upload session that they came by.
+    /// Lets go of `claim` when the transaction is committed or undone, even if nobody waits for that any more.
     async fn add_blob(
         &self,
         repository: &RepositoryId,
         blob: &BlobRecord,
         upload: Option<&UploadId>,
+        claim: Claim,
     ) -> Result<(), ContentError>;
 
     /// Writes that a repository holds a blob that `from` holds. `None`: it does not.
@@ -306,6 +310,32 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
 
     /// Writes that these blobs need no [`Placement`] any more.
     async fn mark_settled(&self, blobs: &[BlobRecord]) -> Result<(), ContentError>;
+
+    /// Begins a collection and returns its number; each is later than all before, whoever began them.
+    async fn begin_collection(&self) -> Result<u64, ContentError>;
+
+    /// The number that the next collection will have.
+    async fn next_collection(&self) -> Result<u64, ContentError>;
+
+    /// One step of a collection: looks at some items after `after`, and condemns or sweeps those that its phase is
+    /// about. What it changes it looks at again in the transaction that changes it, by the clock of this store. With
+    /// `dry_run` it changes nothing.
+    async fn collect(
+        &self,
+        epoch: u64,
+        options: &GcOptions,
+        phase: CollectionPhase,
+        after: CollectionPosition,
+    ) -> Result<CollectionStep, ContentError>;
+
+    /// Bytes whose rows are gone, from the first one after `after`.
+    async fn doomed(&self, after: u64, limit: usize) -> Result<Vec<Doomed>, ContentError>;
+
+    /// Whether a row speaks of bytes of this digest in the blob store.
+    async fn is_stored(&self, digest: &Digest) -> Result<bool, ContentError>;
+
+    /// Writes that these bytes were dealt with.
+    async fn forget_doomed(&self, doomed: &[Doomed]) -> Result<(), ContentError>;
 
     /// Looks for documents whose bytes do not have their digest, and for edges and tags that lead nowhere. Returns a
     /// line for each.

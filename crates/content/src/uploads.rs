@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use image::{Algorithm, Digest};
 
-use crate::blob_store::{BlobWriter, ByteSource, Resumed};
+use crate::blob_store::{BlobWriter, ByteSource, Claim, Placed, Resumed};
 use crate::metadata_store::{BlobContent, BlobRecord, Upload, UploadContent};
 use crate::{ContentError, ContentStore, RepositoryId, UploadId};
 
@@ -65,11 +65,11 @@ impl ContentStore {
         size: Option<u64>,
         source: ByteSource,
     ) -> Result<BlobRecord, ContentError> {
-        let record = match beginning(source, self.options.inline_limit).await {
+        let (record, claim) = match beginning(source, self.options.inline_limit).await {
             Beginning::Broken(_, error) => return Err(error),
             Beginning::Whole(bytes) => {
                 check_size(size, bytes.len() as u64)?;
-                inline(digest, bytes)?
+                (inline(digest, bytes)?, Claim::unneeded())
             }
             Beginning::Part(first, mut rest) => {
                 let mut writer = self.blobs.stage(digest.algorithm()).await?;
@@ -82,11 +82,10 @@ impl ContentStore {
                     writer.abort().await;
                     return Err(error);
                 }
-                let placed = writer.commit(digest).await?;
-                BlobRecord { digest: digest.clone(), size: placed.size, content: BlobContent::Stored(placed.placement) }
+                stored(digest, writer.commit(digest).await?)
             }
         };
-        self.metadata.add_blob(repository, &record, None).await?;
+        self.metadata.add_blob(repository, &record, None, claim).await?;
         Ok(record)
     }
 
@@ -221,7 +220,9 @@ impl ContentStore {
             Beginning::Broken(_, error) => return Err(error),
         };
         let made = match &upload.content {
-            UploadContent::Inline(before) if rest.is_none() => inline(digest, join(before, &first)),
+            UploadContent::Inline(before) if rest.is_none() => {
+                inline(digest, join(before, &first)).map(|record| (record, Claim::unneeded()))
+            }
             content => {
                 // Nothing hashed yet: hash as what the digest will be.
                 let algorithm = if upload.offset == 0 { digest.algorithm() } else { upload.algorithm };
@@ -237,16 +238,12 @@ impl ContentStore {
                     self.drop_writer(content, writer).await;
                     return Err(error);
                 }
-                writer.commit(digest).await.map(|placed| BlobRecord {
-                    digest: digest.clone(),
-                    size: placed.size,
-                    content: BlobContent::Stored(placed.placement),
-                })
+                writer.commit(digest).await.map(|placed| stored(digest, placed))
             }
         };
         match made {
-            Ok(record) => {
-                self.metadata.add_blob(repository, &record, Some(id)).await?;
+            Ok((record, claim)) => {
+                self.metadata.add_blob(repository, &record, Some(id), claim).await?;
                 Ok(record)
             }
             Err(error) => {
@@ -308,6 +305,11 @@ fn inline(expected: &Digest, bytes: Bytes) -> Result<BlobRecord, ContentError> {
         return Err(ContentError::DigestMismatch { expected: expected.clone(), actual });
     }
     Ok(BlobRecord { digest: actual, size: bytes.len() as u64, content: BlobContent::Inline(bytes) })
+}
+
+fn stored(digest: &Digest, placed: Placed) -> (BlobRecord, Claim) {
+    let content = BlobContent::Stored(placed.placement);
+    (BlobRecord { digest: digest.clone(), size: placed.size, content }, placed.claim)
 }
 
 fn join(before: &Bytes, after: &Bytes) -> Bytes {

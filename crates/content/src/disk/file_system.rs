@@ -1,5 +1,6 @@
 //! The file system calls that the disk store makes, behind a trait: so that a test can count them, and fail each.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -39,6 +40,9 @@ pub struct DiskEntry {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Makes a file that did not exist, for its owner alone, to write and read.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Takes the lock that a file stands for until the answer is dropped, making the file if it is not there: alone, or
+    /// with others who share it. Other processes see it; the end of the process ends it. `None`: somebody has it.
+    fn lock(&self, path: &Path, alone: bool) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
     /// Opens a file to write and read.
     fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a file to read.
@@ -151,6 +155,22 @@ impl Disk for RealDisk {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         Ok(self.wrap(options.open(path)?))
+    }
+
+    fn lock(&self, path: &Path, alone: bool) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
+        match if alone { file.try_lock() } else { file.try_lock_shared() } {
+            Ok(()) => {
+                let held = RealFile { file, locked: AtomicBool::new(true), syncs: self.file_syncs.clone() };
+                Ok(Some(Box::new(held)))
+            }
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

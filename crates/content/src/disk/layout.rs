@@ -31,6 +31,16 @@ impl Layout {
         self.uploads().join(stage.as_str())
     }
 
+    /// `locks`
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// `locks/<2 hex>`: empty, and never removed. Locked, it stands for all blobs that begin so.
+    pub(crate) fn lock(&self, digest: &Digest) -> PathBuf {
+        self.locks().join(&digest.hex()[..2])
+    }
+
     /// `blobs`
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")

@@ -9,6 +9,9 @@
 //! A directory's fsync per blob is what this saves. Stages are made in advance, many with one fsync of `uploads`, so a
 //! stage's name is durable before its bytes are. After the rename the bytes are found under their digest; should a
 //! power cut undo the rename, the stage's name is back, and the row remembers it.
+//!
+//! Removal takes a name away that another process may be giving at the same moment, so both take a lock of
+//! `locks/<2 hex>` first ([`Claim`]).
 
 mod file_system;
 mod layout;
@@ -31,7 +34,7 @@ pub use self::file_system::{Disk, DiskEntry, DiskFile, RealDisk};
 pub(crate) use self::layout::Layout;
 use self::stages::Stages;
 use self::writer::DiskWriter;
-use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Leftover, Resumed};
+use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Claim, Leftover, Placed, Placement, Resumed};
 use crate::metadata_store::{BlobContent, BlobRecord};
 use crate::{ContentError, StageId};
 
@@ -78,7 +81,9 @@ impl DiskBlobStore {
     pub fn over(directory: &Path, disk: Arc<dyn Disk>) -> Result<Self, ContentError> {
         let layout = Layout::new(directory);
         let mut new = false;
-        for path in [layout.uploads(), layout.algorithm(Algorithm::Sha256), layout.algorithm(Algorithm::Sha512)] {
+        for path in
+            [layout.locks(), layout.uploads(), layout.algorithm(Algorithm::Sha256), layout.algorithm(Algorithm::Sha512)]
+        {
             new |= disk
                 .create_directory(&path)
                 .map_err(|error| ContentError::io(format!("make the directory {}", shown(&path)), error))?;
@@ -133,6 +138,21 @@ impl Inner {
             self.disk.rename(&from, &to)
         });
         renamed.map_err(|error| ContentError::io(format!("rename {} to {}", shown(&from), shown(&to)), error))
+    }
+
+    /// Gives the bytes of a stage their final name, unless a removal is at work there.
+    fn place(&self, stage: &StageId, digest: &Digest, size: u64) -> Result<Option<Placed>, ContentError> {
+        let Some(claim) = self.claim(digest, false)? else { return Ok(None) };
+        self.name(stage, digest)?;
+        Ok(Some(Placed { size, placement: Placement(Some(stage.as_str().into())), claim }))
+    }
+
+    /// Takes the claim on a digest: alone in order to remove, shared in order to place.
+    fn claim(&self, digest: &Digest, alone: bool) -> Result<Option<Claim>, ContentError> {
+        let path = self.layout.lock(digest);
+        let held =
+            self.disk.lock(&path, alone).map_err(|error| ContentError::io(format!("lock {}", shown(&path)), error))?;
+        Ok(held.map(Claim::holding))
     }
 
     fn remove(&self, path: &Path) -> Result<(), ContentError> {
@@ -333,14 +353,20 @@ impl BlobStore for DiskBlobStore {
         })))
     }
 
-    async fn remove(&self, blob: &BlobRecord) -> Result<(), ContentError> {
+    async fn claim(&self, digest: &Digest) -> Result<Option<Claim>, ContentError> {
+        let (inner, digest) = (self.inner.clone(), digest.clone());
+        blocking(move || inner.claim(&digest, true)).await?
+    }
+
+    async fn remove(&self, blob: &BlobRecord, claim: Claim) -> Result<(), ContentError> {
         let (inner, blob) = (self.inner.clone(), blob.clone());
         blocking(move || {
-            inner.remove(&inner.layout.blob(&blob.digest))?;
-            match staged(&blob) {
+            let removed = inner.remove(&inner.layout.blob(&blob.digest)).and_then(|()| match staged(&blob) {
                 Some(stage) => inner.remove(&inner.layout.stage(&stage)),
                 None => Ok(()),
-            }
+            });
+            drop(claim);
+            removed
         })
         .await?
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,12 +10,14 @@ use image::{Algorithm, Digest, Hasher};
 use tokio::task::JoinHandle;
 
 use super::{DiskFile, Inner, blocking, shown};
-use crate::blob_store::{BlobWriter, Placed, Placement};
+use crate::blob_store::{BlobWriter, Placed};
 use crate::{ContentError, StageId};
 
 /// Bytes that are handed to the two threads at once. A thread is only held while it has work, so that slow clients
 /// hold none; more per hop would only cost memory.
 const BATCH: usize = 256 << 10;
+/// How long to leave a removal of the same shard alone; it takes about as long.
+const CLAIM_PAUSE: Duration = Duration::from_micros(200);
 
 pub(super) struct DiskWriter {
     inner: Arc<Inner>,
@@ -176,14 +179,28 @@ impl BlobWriter for DiskWriter {
             return Err(ContentError::DigestMismatch { expected: expected.clone(), actual });
         }
         let Self { inner, stage, file, length, .. } = *self;
-        blocking(move || {
+        let (syncing, synced) = (inner.clone(), stage.clone());
+        let synced = blocking(move || {
             file.sync().map_err(|error| {
-                ContentError::io(format!("make {} durable", shown(&inner.layout.stage(&stage))), error)
+                ContentError::io(format!("make {} durable", shown(&syncing.layout.stage(&synced))), error)
             })?;
-            inner.name(&stage, &actual)?;
-            Ok(Placed { size: length, placement: Placement(Some(stage.as_str().into())) })
-        })
-        .await?
+            // The file stays open, and locked, until it has its name.
+            syncing.place(&synced, &actual, length).map(|placed| (file, actual, placed))
+        });
+        let (file, actual, mut placed) = synced.await??;
+        loop {
+            if let Some(placed) = placed {
+                drop(file);
+                return Ok(placed);
+            }
+            let (inner, stage, actual) = (inner.clone(), stage.clone(), actual.clone());
+            placed = blocking(move || {
+                // The thread is given back in between: the removal may need one.
+                std::thread::sleep(CLAIM_PAUSE);
+                inner.place(&stage, &actual, length)
+            })
+            .await??;
+        }
     }
 
     async fn abort(mut self: Box<Self>) {

@@ -5,6 +5,7 @@ use image::Digest;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Failure;
+use super::garbage::{remove_unheld, uncondemn_blob};
 use super::listing::read_repository;
 use super::{find_repository, make_repository, now, registry_of};
 use crate::blob_store::Placement;
@@ -20,20 +21,22 @@ fn read_blob(row: &Row<'_>, first: usize, digest: Digest) -> rusqlite::Result<Bl
     Ok(BlobRecord { digest, size: row.get(first)?, content })
 }
 
+/// A blob that a repository holds, and whether it is condemned there.
 pub(super) fn blob(
     connection: &Connection,
     repository: &RepositoryId,
     digest: &Digest,
-) -> Result<Option<BlobRecord>, Failure> {
+) -> Result<Option<(BlobRecord, bool)>, Failure> {
     let found = connection
         .prepare_cached(
-            "SELECT b.size, b.placement, b.bytes FROM repositories r
+            "SELECT b.size, b.placement, b.bytes,
+                    EXISTS (SELECT 1 FROM condemned_blobs c WHERE c.repository = r.id AND c.blob = b.id) FROM repositories r
              JOIN blobs b ON b.digest = ?3
              JOIN repository_blobs h ON h.repository = r.id AND h.blob = b.id
              WHERE r.registry = ?1 AND r.name = ?2",
         )?
         .query_row(params![registry_of(repository), repository.name.as_str(), digest.as_str()], |row| {
-            read_blob(row, 0, digest.clone())
+            Ok((read_blob(row, 0, digest.clone())?, row.get(3)?))
         })
         .optional()?;
     Ok(found)
@@ -68,10 +71,11 @@ pub(super) fn add(
 fn hold(connection: &Connection, repository: i64, digest: &Digest) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR IGNORE INTO repository_blobs (repository, blob, added_at)
-             SELECT ?1, id, ?3 FROM blobs WHERE digest = ?2",
+            "INSERT INTO repository_blobs (repository, blob, added_at) SELECT ?1, id, ?3 FROM blobs WHERE digest = ?2
+             ON CONFLICT (repository, blob) DO UPDATE SET added_at = excluded.added_at",
         )?
         .execute(params![repository, digest.as_str(), now()])?;
+    uncondemn_blob(connection, repository, digest)?;
     let awaited = connection
         .prepare_cached(
             "INSERT OR IGNORE INTO blob_edges (document, blob)
@@ -93,7 +97,7 @@ pub(super) fn mount(
     digest: &Digest,
     from: &RepositoryId,
 ) -> Result<Option<BlobRecord>, Failure> {
-    let Some(record) = blob(connection, from, digest)? else { return Ok(None) };
+    let Some((record, _)) = blob(connection, from, digest)? else { return Ok(None) };
     let id = make_repository(connection, repository)?;
     hold(connection, id, digest)?;
     Ok(Some(record))
@@ -138,12 +142,17 @@ pub(super) fn delete(
             return Err(ContentError::StillReferenced { digest: digest.clone(), parents }.into());
         }
     }
-    let deleted = connection
+    uncondemn_blob(connection, id, digest)?;
+    let held: Option<i64> = connection
         .prepare_cached(
-            "DELETE FROM repository_blobs WHERE repository = ?1 AND blob = (SELECT id FROM blobs WHERE digest = ?2)",
+            "DELETE FROM repository_blobs WHERE repository = ?1 AND blob = (SELECT id FROM blobs WHERE digest = ?2)
+             RETURNING blob",
         )?
-        .execute(params![id, digest.as_str()])?;
-    Ok(deleted > 0)
+        .query_row(params![id, digest.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(blob) = held else { return Ok(false) };
+    remove_unheld(connection, blob)?;
+    Ok(true)
 }
 
 pub(super) fn all(connection: &Connection, after: Option<&Digest>, limit: usize) -> Result<Page<BlobRecord>, Failure> {

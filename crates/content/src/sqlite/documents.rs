@@ -7,26 +7,30 @@ use image::{Descriptor, Digest, Document, MediaKind, MediaType, Tag, Target, Vie
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
+use super::garbage::{refer, remove_document};
 use super::{find_repository, make_repository, now, registry_of};
 use crate::metadata_store::{
     DeleteOptions, DocumentRecord, PutOptions, PutOutcome, ReferencePolicy, StoredDocument, TagCondition,
 };
 use crate::{ContentError, ReferenceProblem, ReferenceReason, RepositoryId};
 
-/// From a repository and a tag or digest to a document: three look-ups in indexes, however many tags there are.
+/// From a repository and a tag or digest to a document: three look-ups in indexes, however many tags there are. The last
+/// column tells whether it is condemned.
 macro_rules! select {
     ($columns:literal, $target:expr) => {
         match $target {
             Target::Tag(_) => concat!(
                 "SELECT ",
                 $columns,
-                " FROM repositories r JOIN tags t ON t.repository = r.id AND t.name = ?3
+                ", EXISTS (SELECT 1 FROM condemned_documents c WHERE c.document = d.id)
+                  FROM repositories r JOIN tags t ON t.repository = r.id AND t.name = ?3
                   JOIN documents d ON d.id = t.document WHERE r.registry = ?1 AND r.name = ?2"
             ),
             Target::Digest(_) => concat!(
                 "SELECT ",
                 $columns,
-                " FROM repositories r JOIN documents d ON d.repository = r.id AND d.digest = ?3
+                ", EXISTS (SELECT 1 FROM condemned_documents c WHERE c.document = d.id)
+                  FROM repositories r JOIN documents d ON d.repository = r.id AND d.digest = ?3
                   WHERE r.registry = ?1 AND r.name = ?2"
             ),
         }
@@ -40,38 +44,39 @@ fn text(target: &Target) -> &str {
     }
 }
 
+/// A document, and whether it is condemned.
 pub(super) fn document(
     connection: &Connection,
     repository: &RepositoryId,
     target: &Target,
-) -> Result<Option<StoredDocument>, Failure> {
+) -> Result<Option<(StoredDocument, bool)>, Failure> {
     let row = connection
         .prepare_cached(select!("d.digest, d.media_type, d.bytes", target))?
         .query_row(params![registry_of(repository), repository.name.as_str(), text(target)], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?, row.get(3)?))
         })
         .optional()?;
-    let Some((digest, media_type, bytes)) = row else { return Ok(None) };
-    Ok(Some(StoredDocument {
-        digest: Digest::parse(&digest)?,
-        media_type: MediaType::new(media_type),
-        bytes: Bytes::from(bytes),
-    }))
+    let Some((digest, media_type, bytes, condemned)) = row else { return Ok(None) };
+    let digest = Digest::parse(&digest)?;
+    let document = StoredDocument { digest, media_type: MediaType::new(media_type), bytes: Bytes::from(bytes) };
+    Ok(Some((document, condemned)))
 }
 
+/// What is known of a document, and whether it is condemned.
 pub(super) fn resolve(
     connection: &Connection,
     repository: &RepositoryId,
     target: &Target,
-) -> Result<Option<DocumentRecord>, Failure> {
+) -> Result<Option<(DocumentRecord, bool)>, Failure> {
     let row = connection
         .prepare_cached(select!("d.digest, d.media_type, d.size", target))?
         .query_row(params![registry_of(repository), repository.name.as_str(), text(target)], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?))
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?, row.get(3)?))
         })
         .optional()?;
-    let Some((digest, media_type, size)) = row else { return Ok(None) };
-    Ok(Some(DocumentRecord { digest: Digest::parse(&digest)?, media_type: MediaType::new(media_type), size }))
+    let Some((digest, media_type, size, condemned)) = row else { return Ok(None) };
+    let record = DocumentRecord { digest: Digest::parse(&digest)?, media_type: MediaType::new(media_type), size };
+    Ok(Some((record, condemned)))
 }
 
 /// What a document's references lead to.
@@ -195,8 +200,15 @@ pub(super) fn put(
         connection
             .prepare_cached("INSERT OR IGNORE INTO child_edges (parent, repository, child) VALUES (?1, ?2, ?3)")?
             .execute(params![row, id, child.as_str()])?;
+        refer(connection, id, child)?;
+    }
+    if let Some(subject) = document.subject() {
+        refer(connection, id, &subject.digest)?;
     }
     for blob in &edges.blobs {
+        connection
+            .prepare_cached("DELETE FROM condemned_blobs WHERE repository = ?1 AND blob = ?2")?
+            .execute(params![id, blob])?;
         connection
             .prepare_cached("INSERT OR IGNORE INTO blob_edges (document, blob) VALUES (?1, ?2)")?
             .execute(params![row, blob])?;
@@ -236,6 +248,7 @@ fn insert(connection: &Connection, repository: i64, document: &Document) -> Resu
         connection
             .prepare_cached("UPDATE documents SET media_type = ?2, referenced_at = ?3 WHERE id = ?1")?
             .execute(params![row, document.media_type().as_str(), now])?;
+        refer(connection, repository, document.digest())?;
         return Ok((row, false));
     }
     connection
@@ -269,7 +282,20 @@ fn tagged(connection: &Connection, repository: i64, tag: &Tag) -> Result<Option<
     Ok(digest.as_deref().map(Digest::parse).transpose()?)
 }
 
+/// The tag's document, if it has one, was referred to until now.
+fn leave_tag(connection: &Connection, repository: i64, tag: &Tag) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE documents SET referenced_at = ?3
+             WHERE id = (SELECT document FROM tags WHERE repository = ?1 AND name = ?2)",
+        )?
+        .execute(params![repository, tag.as_str(), now()])?;
+    Ok(())
+}
+
 fn set_tag(connection: &Connection, repository: i64, tag: &Tag, document: i64) -> rusqlite::Result<()> {
+    leave_tag(connection, repository, tag)?;
+    connection.prepare_cached("DELETE FROM condemned_documents WHERE document = ?1")?.execute([document])?;
     connection
         .prepare_cached(
             "INSERT INTO tags (repository, name, document, updated_at) VALUES (?1, ?2, ?3, ?4)
@@ -311,15 +337,14 @@ pub(super) fn delete(
             return Err(ContentError::StillReferenced { digest: digest.clone(), parents }.into());
         }
     }
-    for statement in [
-        "DELETE FROM tags WHERE document = ?1",
-        "DELETE FROM child_edges WHERE parent = ?1",
-        "DELETE FROM blob_edges WHERE document = ?1",
-        "DELETE FROM awaited_blobs WHERE document = ?1",
-        "DELETE FROM documents WHERE id = ?1",
-    ] {
-        connection.prepare_cached(statement)?.execute([row])?;
-    }
+    // Its children were referred to until now.
+    connection
+        .prepare_cached(
+            "UPDATE documents SET referenced_at = ?3
+             WHERE repository = ?1 AND digest IN (SELECT child FROM child_edges WHERE parent = ?2)",
+        )?
+        .execute(params![id, row, now()])?;
+    remove_document(connection, row)?;
     Ok(true)
 }
 
@@ -345,6 +370,7 @@ fn tagged_ancestors(connection: &Connection, repository: i64, digest: &Digest) -
 
 pub(super) fn delete_tag(connection: &Connection, repository: &RepositoryId, tag: &Tag) -> Result<bool, Failure> {
     let Some(id) = find_repository(connection, repository)? else { return Ok(false) };
+    leave_tag(connection, id, tag)?;
     let deleted = connection
         .prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2")?
         .execute(params![id, tag.as_str()])?;

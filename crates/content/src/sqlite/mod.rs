@@ -12,6 +12,7 @@ mod blobs;
 mod check;
 mod documents;
 mod failure;
+mod garbage;
 mod listing;
 mod schema;
 mod uploads;
@@ -27,12 +28,14 @@ use image::{Algorithm, Digest, Document, Tag, Target};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use self::failure::Failure;
+use self::garbage::{Candidates, Change, Rules};
 use self::writer::{Durability, Writer};
+use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions};
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
     StoredDocument, Upload, UploadContent,
 };
-use crate::{ContentError, RepositoryId, Scope, StageId, UploadId};
+use crate::{Claim, ContentError, RepositoryId, Scope, StageId, UploadId};
 
 /// Idle connections that are kept; more may be in use for a while.
 const READERS_KEPT: usize = 8;
@@ -181,6 +184,33 @@ impl SqliteMetadataStore {
         }
     }
 
+    async fn rescue_document(&self, repository: &RepositoryId, digest: &Digest) -> Result<bool, ContentError> {
+        let action = format!("keep manifest `{digest}` in `{repository}`");
+        let (id, wanted) = (repository.clone(), digest.clone());
+        self.write(Durability::Full, 0, action, move |connection| garbage::rescue_document(connection, &id, &wanted))
+            .await
+    }
+
+    /// Condemns or sweeps what was found, in as many transactions as it takes.
+    async fn act<T: Clone + Send + Sync + 'static>(
+        &self,
+        candidates: Candidates<T>,
+        rules: Rules,
+        options: &GcOptions,
+        change: Change<T>,
+    ) -> Result<CollectionStep, ContentError> {
+        let Candidates { mut found, mut step } = candidates;
+        while !options.dry_run && !found.is_empty() {
+            let batch = found.clone();
+            let action = "collect what nothing needs".to_owned();
+            let (looked_at, done) =
+                self.write(Durability::Full, 0, action, move |connection| change(connection, &rules, &batch)).await?;
+            found.drain(..looked_at);
+            step.done.add(&done);
+        }
+        Ok(step)
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -200,11 +230,16 @@ impl MetadataStore for SqliteMetadataStore {
         target: &Target,
     ) -> Result<Option<StoredDocument>, ContentError> {
         let (id, wanted) = (repository.clone(), target.clone());
-        self.quick(
-            || format!("look up manifest `{target}` in `{repository}`"),
-            move |connection| documents::document(connection, &id, &wanted),
-        )
-        .await
+        let found = self
+            .quick(
+                || format!("look up manifest `{target}` in `{repository}`"),
+                move |connection| documents::document(connection, &id, &wanted),
+            )
+            .await?;
+        match found {
+            Some((document, true)) => Ok(self.rescue_document(repository, &document.digest).await?.then_some(document)),
+            found => Ok(found.map(|(document, _)| document)),
+        }
     }
 
     async fn resolve(
@@ -213,11 +248,16 @@ impl MetadataStore for SqliteMetadataStore {
         target: &Target,
     ) -> Result<Option<DocumentRecord>, ContentError> {
         let (id, wanted) = (repository.clone(), target.clone());
-        self.quick(
-            || format!("look up manifest `{target}` in `{repository}`"),
-            move |connection| documents::resolve(connection, &id, &wanted),
-        )
-        .await
+        let found = self
+            .quick(
+                || format!("look up manifest `{target}` in `{repository}`"),
+                move |connection| documents::resolve(connection, &id, &wanted),
+            )
+            .await?;
+        match found {
+            Some((record, true)) => Ok(self.rescue_document(repository, &record.digest).await?.then_some(record)),
+            found => Ok(found.map(|(record, _)| record)),
+        }
     }
 
     async fn put_document(
@@ -307,11 +347,19 @@ impl MetadataStore for SqliteMetadataStore {
 
     async fn blob(&self, repository: &RepositoryId, digest: &Digest) -> Result<Option<BlobRecord>, ContentError> {
         let (id, wanted) = (repository.clone(), digest.clone());
-        self.quick(
-            || format!("look up blob `{digest}` in `{repository}`"),
-            move |connection| blobs::blob(connection, &id, &wanted),
-        )
-        .await
+        let found = self
+            .quick(
+                || format!("look up blob `{digest}` in `{repository}`"),
+                move |connection| blobs::blob(connection, &id, &wanted),
+            )
+            .await?;
+        let Some((record, true)) = found else { return Ok(found.map(|(record, _)| record)) };
+        let action = format!("keep blob `{digest}` in `{repository}`");
+        let (id, wanted) = (repository.clone(), digest.clone());
+        let kept = self
+            .write(Durability::Full, 0, action, move |connection| garbage::rescue_blob(connection, &id, &wanted))
+            .await?;
+        Ok(kept.then_some(record))
     }
 
     async fn add_blob(
@@ -319,6 +367,7 @@ impl MetadataStore for SqliteMetadataStore {
         repository: &RepositoryId,
         blob: &BlobRecord,
         upload: Option<&UploadId>,
+        claim: Claim,
     ) -> Result<(), ContentError> {
         let action = format!("write blob `{}` to `{repository}`", blob.digest);
         let payload = match &blob.content {
@@ -327,9 +376,12 @@ impl MetadataStore for SqliteMetadataStore {
         };
         let (id, blob, upload) = (repository.clone(), blob.clone(), upload.cloned());
         self.write(Durability::Full, payload, action, move |connection| {
-            blobs::add(connection, &id, &blob, upload.as_ref())
+            blobs::add(connection, &id, &blob, upload.as_ref())?;
+            // The answer comes after the commit, and with it the claim ends.
+            Ok(claim)
         })
         .await
+        .map(drop)
     }
 
     async fn mount_blob(
@@ -441,6 +493,61 @@ impl MetadataStore for SqliteMetadataStore {
         let blobs = blobs.to_vec();
         let action = "write down settled blobs".to_owned();
         self.write(Durability::Process, 0, action, move |connection| blobs::mark_settled(connection, &blobs)).await
+    }
+
+    async fn begin_collection(&self) -> Result<u64, ContentError> {
+        self.write(Durability::Full, 0, "begin a collection".to_owned(), garbage::begin).await
+    }
+
+    async fn next_collection(&self) -> Result<u64, ContentError> {
+        self.quick(|| "look up the last collection".to_owned(), garbage::next).await
+    }
+
+    async fn collect(
+        &self,
+        epoch: u64,
+        options: &GcOptions,
+        phase: CollectionPhase,
+        after: CollectionPosition,
+    ) -> Result<CollectionStep, ContentError> {
+        use CollectionPhase::{CondemnBlobs, CondemnDocuments, SweepBlobs, SweepDocuments};
+        let rules = Rules::new(epoch, options);
+        let action = || "look for what nothing needs".to_owned();
+        match phase {
+            SweepDocuments => {
+                let found = self.scan(action, move |c| garbage::ripe_documents(c, &rules, after)).await?;
+                self.act(found, rules, options, garbage::sweep_documents).await
+            }
+            SweepBlobs => {
+                let found = self.scan(action, move |c| garbage::ripe_blobs(c, &rules, after)).await?;
+                self.act(found, rules, options, garbage::sweep_blobs).await
+            }
+            CondemnDocuments => {
+                let found = self.scan(action, move |c| garbage::unneeded_documents(c, &rules, after)).await?;
+                self.act(found, rules, options, garbage::condemn_documents).await
+            }
+            CondemnBlobs => {
+                let found = self.scan(action, move |c| garbage::unused_blobs(c, &rules, after)).await?;
+                self.act(found, rules, options, garbage::condemn_blobs).await
+            }
+        }
+    }
+
+    async fn doomed(&self, after: u64, limit: usize) -> Result<Vec<Doomed>, ContentError> {
+        let action = || "look up which bytes are to go".to_owned();
+        self.scan(action, move |connection| garbage::doomed(connection, after, limit)).await
+    }
+
+    async fn is_stored(&self, digest: &Digest) -> Result<bool, ContentError> {
+        let wanted = digest.clone();
+        self.quick(|| format!("look up blob `{digest}`"), move |connection| garbage::is_stored(connection, &wanted))
+            .await
+    }
+
+    async fn forget_doomed(&self, doomed: &[Doomed]) -> Result<(), ContentError> {
+        let doomed = doomed.to_vec();
+        let action = "write down which bytes are gone".to_owned();
+        self.write(Durability::Process, 0, action, move |connection| garbage::forget_doomed(connection, &doomed)).await
     }
 
     async fn inconsistencies(&self) -> Result<Vec<String>, ContentError> {

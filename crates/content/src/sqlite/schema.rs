@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the schema from its position to the next version. A step that was released is never changed.
-const STEPS: [&str; 1] = [VERSION_1];
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// Instants are milliseconds since 1970. Digests are text, so that a person with `sqlite3` can read them.
 const VERSION_1: &str = "
@@ -101,6 +101,49 @@ CREATE TABLE uploads (
 ) WITHOUT ROWID;
 CREATE INDEX uploads_by_age ON uploads (updated_at);
 CREATE INDEX uploads_by_stage ON uploads (stage) WHERE stage IS NOT NULL;
+";
+
+/// Garbage collection.
+const VERSION_2: &str = "
+-- The number of the last collection, whoever ran it.
+CREATE TABLE collections (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    epoch  INTEGER NOT NULL
+);
+INSERT INTO collections (id, epoch) VALUES (1, 0);
+
+-- What a collection found that nothing needs. A later one sweeps it, unless the row is gone by then.
+CREATE TABLE condemned_documents (
+    document      INTEGER PRIMARY KEY REFERENCES documents (id),
+    epoch         INTEGER NOT NULL,
+    condemned_at  INTEGER NOT NULL
+);
+CREATE TABLE condemned_blobs (
+    repository    INTEGER NOT NULL,
+    blob          INTEGER NOT NULL,
+    epoch         INTEGER NOT NULL,
+    condemned_at  INTEGER NOT NULL,
+    PRIMARY KEY (repository, blob)
+) WITHOUT ROWID;
+
+-- Bytes in the blob store whose rows are gone: removed unless they are pushed again before. A number is not used twice.
+CREATE TABLE doomed_bytes (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest     TEXT NOT NULL,
+    size       INTEGER NOT NULL,
+    placement  TEXT
+);
+
+CREATE INDEX documents_by_age ON documents (referenced_at);
+
+-- Version 1 left rows of blobs behind that no repository held any more.
+INSERT INTO doomed_bytes (digest, size, placement)
+    SELECT digest, size, placement FROM blobs b WHERE bytes IS NULL
+    AND NOT EXISTS (SELECT 1 FROM repository_blobs h WHERE h.blob = b.id)
+    AND NOT EXISTS (SELECT 1 FROM blob_edges e WHERE e.blob = b.id);
+DELETE FROM blobs
+    WHERE NOT EXISTS (SELECT 1 FROM repository_blobs h WHERE h.blob = blobs.id)
+    AND NOT EXISTS (SELECT 1 FROM blob_edges e WHERE e.blob = blobs.id);
 ";
 
 /// The latest version that this program knows.

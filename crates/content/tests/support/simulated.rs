@@ -1,5 +1,6 @@
 //! A disk in memory that can fail at any call, and whose power can be cut at any call.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ struct State {
     pending: Vec<Change>,
     directories: BTreeSet<PathBuf>,
     locks: HashMap<usize, u64>,
+    /// Of each file that is locked: how many share it; `None` is one alone.
+    shared: HashMap<PathBuf, Option<usize>>,
     opened: u64,
     calls: u64,
     fault: Option<(u64, Fault)>,
@@ -220,7 +223,31 @@ impl Simulated {
     }
 }
 
+struct SimulatedLock(Simulated, PathBuf);
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        match state.shared.get_mut(&self.1) {
+            Some(Some(others)) if *others > 1 => *others -= 1,
+            _ => drop(state.shared.remove(&self.1)),
+        }
+    }
+}
+
 impl Disk for Simulated {
+    fn lock(&self, path: &Path, alone: bool) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        let mut state = self.state();
+        let held = match state.shared.get(path) {
+            None if alone => None,
+            None => Some(1),
+            Some(Some(others)) if !alone => Some(others + 1),
+            Some(_) => return Ok(None),
+        };
+        state.shared.insert(path.to_owned(), held);
+        Ok(Some(Box::new(SimulatedLock(self.clone(), path.to_owned()))))
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.call()?;
         if state.names.contains_key(path) {

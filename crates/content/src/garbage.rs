@@ -1,0 +1,201 @@
+//! Garbage collection while the store is used, by any number of processes at once.
+//!
+//! ```text
+//!                    a collection            a later one
+//!   not needed ──────▶ condemned ─────────────▶ swept: the row goes ──▶ bytes doomed ──▶ bytes removed
+//!                         │   push, mount, HEAD, GET,  ▲ looked at again in the same          ▲ claimed, and no row
+//!                         ▼   or a reference           │ transaction                          │ speaks of them
+//!                        kept ◀────────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use crate::metadata_store::BlobRecord;
+use crate::{ContentError, ContentStore};
+
+/// Rows of doomed bytes that are read at once.
+const DOOMED_PAGE: usize = 256;
+
+/// What a collection keeps, and how it goes about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GcOptions {
+    /// Only count what would be condemned and swept.
+    pub dry_run: bool,
+    /// A document without a tag is kept for so long after it was pushed, tagged or referred to last.
+    pub keep_untagged: Duration,
+    /// A blob that no document needs is kept for so long after it was pushed or mounted last.
+    pub keep_unused_blobs: Duration,
+    /// What is condemned is swept after so long at the earliest, and by a later collection.
+    pub sweep_after: Duration,
+    /// Most items in one transaction: a bound on how long a push waits for a collection.
+    pub batch: usize,
+}
+
+impl Default for GcOptions {
+    /// One day for what nobody needs, then one hour from condemned to swept; 100 items at a time.
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self {
+            dry_run: false,
+            keep_untagged: day,
+            keep_unused_blobs: day,
+            sweep_after: Duration::from_secs(60 * 60),
+            batch: 100,
+        }
+    }
+}
+
+/// Why documents and blobs that a collection looked at are kept. A document counts for the first reason that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Documents with a tag.
+    pub tagged: u64,
+    /// Documents without one that were pushed or referred to of late.
+    pub recent: u64,
+    /// Documents that a kept one needs: children of an index, referrers of a subject.
+    pub needed: u64,
+    /// Blobs of repositories that a document there needs.
+    pub used_blobs: u64,
+    /// Blobs of repositories that no document needs yet, pushed or mounted of late.
+    pub recent_blobs: u64,
+    /// Documents and blobs that are condemned, whose time has not come.
+    pub waiting: u64,
+}
+
+/// What a collection did, or with [`GcOptions::dry_run`] what it would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// The collection's number.
+    pub epoch: u64,
+    /// Documents condemned.
+    pub condemned_documents: u64,
+    /// Blobs condemned, counted once for each repository that holds them.
+    pub condemned_blobs: u64,
+    /// What was condemned before and turned out to be needed when its time had come.
+    pub rescued: u64,
+    /// Documents deleted.
+    pub swept_documents: u64,
+    /// Blobs deleted, counted once for each repository that held them.
+    pub swept_blobs: u64,
+    /// Bytes of blobs that no repository holds any more, and of documents.
+    pub swept_bytes: u64,
+    /// Blobs whose bytes were removed from the blob store.
+    pub removed_blobs: u64,
+    /// Bytes that this made free.
+    pub removed_bytes: u64,
+    /// Why the others are kept.
+    pub kept: Kept,
+}
+
+impl GcReport {
+    pub(crate) fn add(&mut self, step: &Self) {
+        self.condemned_documents += step.condemned_documents;
+        self.condemned_blobs += step.condemned_blobs;
+        self.rescued += step.rescued;
+        self.swept_documents += step.swept_documents;
+        self.swept_blobs += step.swept_blobs;
+        self.swept_bytes += step.swept_bytes;
+        self.kept.tagged += step.kept.tagged;
+        self.kept.recent += step.kept.recent;
+        self.kept.needed += step.kept.needed;
+        self.kept.used_blobs += step.kept.used_blobs;
+        self.kept.recent_blobs += step.kept.recent_blobs;
+        self.kept.waiting += step.kept.waiting;
+    }
+}
+
+/// The parts of a collection, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectionPhase {
+    /// Delete documents that an earlier collection condemned, unless they are needed again.
+    SweepDocuments,
+    /// Delete blobs of repositories that an earlier collection condemned, unless they are needed again.
+    SweepBlobs,
+    /// Condemn documents that nothing needs.
+    CondemnDocuments,
+    /// Condemn blobs of repositories that nothing needs.
+    CondemnBlobs,
+}
+
+/// How far a phase came, in numbers that only the metadata store reads. The default is its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CollectionPosition(pub i64, pub i64);
+
+/// What came of one step of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionStep {
+    /// Where the next step begins. `None`: the phase is at its end.
+    pub next: Option<CollectionPosition>,
+    /// What this step did.
+    pub done: GcReport,
+}
+
+/// Bytes in the blob store whose row is gone. They are removed unless they were pushed again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Its own number: the same bytes may be doomed again later.
+    pub number: u64,
+    /// What the row said.
+    pub blob: BlobRecord,
+}
+
+impl ContentStore {
+    /// Deletes what nothing needs, a little at a time, while the store is used. What one collection condemns, a later
+    /// one sweeps.
+    ///
+    /// Kept are: documents with a tag; what they refer to; what refers to a kept document as its subject; documents
+    /// that were pushed or referred to of late; blobs that a document needs; blobs that were pushed or mounted of late.
+    /// Any number of processes may collect at once; one that dies leaves nothing behind that the next does not finish.
+    pub async fn collect_garbage(&self, options: &GcOptions) -> Result<GcReport, ContentError> {
+        let epoch = if options.dry_run {
+            self.metadata.next_collection().await?
+        } else {
+            self.metadata.begin_collection().await?
+        };
+        let mut report = GcReport { epoch, ..GcReport::default() };
+        for phase in [
+            CollectionPhase::SweepDocuments,
+            CollectionPhase::SweepBlobs,
+            CollectionPhase::CondemnDocuments,
+            CollectionPhase::CondemnBlobs,
+        ] {
+            let mut position = Some(CollectionPosition::default());
+            while let Some(after) = position {
+                let step = self.metadata.collect(epoch, options, phase, after).await?;
+                report.add(&step.done);
+                position = step.next;
+            }
+        }
+        if !options.dry_run {
+            self.remove_doomed(&mut report).await?;
+        }
+        Ok(report)
+    }
+
+    /// Removes bytes whose rows are gone.
+    async fn remove_doomed(&self, report: &mut GcReport) -> Result<(), ContentError> {
+        let mut after = 0;
+        loop {
+            let page = self.metadata.doomed(after, DOOMED_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.number;
+            let mut done = Vec::new();
+            for doomed in page {
+                // Somebody is placing these bytes anew, or another collection has them in hand: the next one looks.
+                let Some(claim) = self.blobs.claim(&doomed.blob.digest).await? else { continue };
+                if !self.metadata.is_stored(&doomed.blob.digest).await? {
+                    self.blobs.remove(&doomed.blob, claim).await?;
+                    report.removed_blobs += 1;
+                    report.removed_bytes += doomed.blob.size;
+                }
+                done.push(doomed);
+            }
+            if !done.is_empty() {
+                self.metadata.forget_doomed(&done).await?;
+            }
+        }
+    }
+}
