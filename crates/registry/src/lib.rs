@@ -1,6 +1,7 @@
 //! The registry server: the distribution protocol over the content store.
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod answer;
 mod blobs;
 mod body;
@@ -13,6 +14,8 @@ mod refusal;
 mod route;
 mod server;
 mod service;
+
+pub use access::{Access, Action, Identities, Identity, IdentityError, Policy, PolicyError, Rights};
 mod uploads;
 
 pub use server::{Options, Server, ServerError};

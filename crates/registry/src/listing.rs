@@ -1,11 +1,12 @@
 //! Lists: tags, repositories, referrers, extensions (distribution-spec, end-8, end-12).
 
-use content::{Referrer, RepositoryId, Scope};
+use content::{Page, Referrer, RepositoryId, Scope};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use image::{Digest, MediaType};
 use serde_json::{Map, Value, json};
 
+use crate::access::Caller;
 use crate::answer::{Answer, Building, Handled, answer};
 use crate::query::{Query, encode};
 use crate::refusal::Refusal;
@@ -16,6 +17,8 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 const REFERRERS_BYTES: usize = 4 << 20;
 /// Referrers that are read at once.
 const REFERRERS: usize = 1000;
+/// Repositories that are read at once, to find those that a caller may see.
+const REPOSITORIES: usize = 1000;
 
 fn with_next(building: Building, next: Option<String>) -> Building {
     match next {
@@ -41,12 +44,40 @@ pub(crate) async fn tags(state: &State, repository: RepositoryId, query: &Query<
 }
 
 /// `GET /v2/_catalog`: repositories that hold something.
-pub(crate) async fn catalog(state: &State, query: &Query<'_>) -> Handled {
+pub(crate) async fn catalog(state: &State, caller: &Caller, query: &Query<'_>) -> Handled {
     let limit = query.page_size()?;
-    let page = state.content.repositories(Scope::Served, query.get("last"), limit).await?;
+    let page = visible(state, caller, query.get("last"), limit).await?;
     let names: Vec<&str> = page.items.iter().map(|repository| repository.name.as_str()).collect();
     let next = names.last().filter(|_| page.more).map(|last| format!("/v2/_catalog?n={limit}&last={}", encode(last)));
     Ok(with_next(answer(StatusCode::OK), next).json(&json!({ "repositories": names })))
+}
+
+/// One page of the repositories that a caller may see. What it may not see shows nowhere, not even in where the next
+/// page begins or whether there is one.
+async fn visible(
+    state: &State,
+    caller: &Caller,
+    last: Option<&str>,
+    limit: usize,
+) -> Result<Page<RepositoryId>, Refusal> {
+    if caller.is_unlimited() || limit == 0 {
+        return Ok(state.content.repositories(Scope::Served, last, limit).await?);
+    }
+    let mut after = last.map(str::to_owned);
+    let mut items = Vec::new();
+    loop {
+        let page = state.content.repositories(Scope::Served, after.as_deref(), REPOSITORIES).await?;
+        after = page.items.last().map(ToString::to_string);
+        for repository in page.items.into_iter().filter(|repository| caller.sees(repository)) {
+            if items.len() == limit {
+                return Ok(Page { items, more: true });
+            }
+            items.push(repository);
+        }
+        if !page.more {
+            return Ok(Page { items, more: false });
+        }
+    }
 }
 
 /// `GET …/referrers/<digest>`: always an index, empty if nothing refers to it.

@@ -1,11 +1,12 @@
 //! Manifests: get, put, delete (distribution-spec, end-3, end-7, end-9).
 
-use content::{DeleteOptions, PutOptions};
+use content::{ContentError, DeleteOptions, PutOptions, RepositoryId, TagCondition};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use image::{Algorithm, Digest, Document, Limits, MediaType, Tag, Target};
 use serde_json::json;
 
+use crate::access::{Action, Caller, denied};
 use crate::answer::{CONTENT_DIGEST, Handled, answer};
 use crate::body::{self, RequestBody};
 use crate::conditions::{etag, has_it, tag_condition};
@@ -13,7 +14,6 @@ use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::Named;
 use crate::service::State;
-use content::RepositoryId;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -68,6 +68,7 @@ pub(crate) async fn get(
 /// `PUT`, by tag or by digest, with further tags in the query.
 pub(crate) async fn put(
     state: &State,
+    caller: &Caller,
     repository: RepositoryId,
     named: Named,
     query: &Query<'_>,
@@ -117,7 +118,11 @@ pub(crate) async fn put(
         Target::Tag(tag) if options.tags.contains(tag) => {}
         Target::Tag(tag) => options.tags.push(tag.clone()),
     }
-    state.content.put_document(&repository, &document, &options).await?;
+    if caller.may(&repository, Action::Push) {
+        state.content.put_document(&repository, &document, &options).await?;
+    } else {
+        create(state, &repository, &document, options).await?;
+    }
     let digest = document.digest();
     let mut building = answer(StatusCode::CREATED)
         .text(header::LOCATION, &format!("/v2/{}/manifests/{digest}", repository.name))
@@ -131,6 +136,34 @@ pub(crate) async fn put(
         building = building.text(TAG, &tags.join(", "));
     }
     Ok(building.empty())
+}
+
+/// Puts for a caller who may set tags that are not there, and move none. The check is one with the write.
+async fn create(
+    state: &State,
+    repository: &RepositoryId,
+    document: &Document,
+    mut options: PutOptions,
+) -> Result<(), Refusal> {
+    let may_not = |tag: &Tag| denied(format!("tag `{tag}` is there already, and may only be created, not moved"));
+    let asked = std::mem::replace(&mut options.condition, TagCondition::Absent);
+    if let (TagCondition::Present | TagCondition::OneOf(_), Some(tag)) = (&asked, options.tags.first()) {
+        return Err(may_not(tag));
+    }
+    match state.content.put_document(repository, document, &options).await {
+        Ok(_) => Ok(()),
+        Err(ContentError::TagMoved { tag, current }) if asked == TagCondition::Any => {
+            // Nothing moves when all tags are here already: a client that did not get its answer asks once more.
+            if current.as_ref() == Some(document.digest()) {
+                options.condition = TagCondition::OneOf(vec![document.digest().clone()]);
+                if state.content.put_document(repository, document, &options).await.is_ok() {
+                    return Ok(());
+                }
+            }
+            Err(may_not(&tag))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn not_its_digest(digest: &Digest, document: &Document) -> Refusal {

@@ -13,13 +13,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::Access;
 use crate::service::{self, State};
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Anybody who can reach it may push and delete. Without this it only listens on a loopback address.
+    /// Who may do what. Without this nobody is asked who they are.
+    pub access: Option<Access>,
+    /// Anybody who can reach it may push and delete. Without this, or [`Options::access`], it only listens on a loopback
+    /// address.
     pub allow_anonymous: bool,
     /// Most bytes of a manifest.
     pub manifest_limit: usize,
@@ -39,6 +43,7 @@ impl Default for Options {
     /// Loopback only, 4 MiB, strict, 60 s for head and body, 30 s to drain, 8192 connections.
     fn default() -> Self {
         Self {
+            access: None,
             allow_anonymous: false,
             manifest_limit: 4 << 20,
             references: ReferencePolicy::Strict,
@@ -82,7 +87,7 @@ impl Server {
     /// Listens on `address`; port 0 takes a free one.
     ///
     /// # Errors
-    /// [`ServerError::NotLoopback`] unless [`Options::allow_anonymous`] is set.
+    /// [`ServerError::NotLoopback`] unless [`Options::allow_anonymous`] or [`Options::access`] is set.
     pub async fn bind(
         address: impl ToSocketAddrs + std::fmt::Debug,
         options: Options,
@@ -93,6 +98,7 @@ impl Server {
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await.map_err(failed)?.collect();
         if let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback())
             && !options.allow_anonymous
+            && options.access.is_none()
         {
             return Err(ServerError::NotLoopback { address: *address });
         }

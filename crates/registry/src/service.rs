@@ -14,7 +14,7 @@ use crate::body::RequestBody;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::Route;
-use crate::{Options, blobs, body, listing, manifests, uploads};
+use crate::{Options, access, blobs, body, listing, manifests, uploads};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -61,6 +61,13 @@ async fn route(state: &State, request: Request<Incoming>) -> Handled {
             return Err(refusal);
         }
     };
+    let caller = match access::admit(state.options.access.as_ref(), &route, &parts.method, &parts.headers).await {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            body::drain(incoming);
+            return Err(refusal);
+        }
+    };
     let query = Query::parse(parts.uri.query());
     let headers = &parts.headers;
     let method = &parts.method;
@@ -70,7 +77,7 @@ async fn route(state: &State, request: Request<Incoming>) -> Handled {
         Route::Base if reads => Ok(answer(StatusCode::OK)
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body("{}")),
-        Route::Catalog if reads => listing::catalog(state, &query).await,
+        Route::Catalog if reads => listing::catalog(state, &caller, &query).await,
         Route::Extensions if reads => Ok(listing::extensions()),
         Route::Tags(repository) if reads => listing::tags(state, repository, &query).await,
         Route::Referrers(repository, digest) if reads => listing::referrers(state, repository, digest, &query).await,
@@ -80,7 +87,7 @@ async fn route(state: &State, request: Request<Incoming>) -> Handled {
         }
         Route::Manifest(repository, named) => match *method {
             Method::GET | Method::HEAD => manifests::get(state, repository, named, headers, head).await,
-            Method::PUT => manifests::put(state, repository, named, &query, headers, incoming).await,
+            Method::PUT => manifests::put(state, &caller, repository, named, &query, headers, incoming).await,
             Method::DELETE => manifests::delete(state, repository, named, &query).await,
             _ => {
                 body::drain(incoming);
@@ -96,7 +103,7 @@ async fn route(state: &State, request: Request<Incoming>) -> Handled {
             }
         },
         Route::Uploads(repository) if *method == Method::POST => {
-            uploads::start(state, repository, &query, incoming).await
+            uploads::start(state, &caller, repository, &query, incoming).await
         }
         Route::Uploads(_) => {
             body::drain(incoming);

@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use image::{Algorithm, Digest, RepositoryName};
 use serde_json::json;
 
+use crate::access::{Action, Caller};
 use crate::answer::{Answer, CONTENT_DIGEST, Handled, answer};
 use crate::body::RequestBody;
 use crate::query::Query;
@@ -54,13 +55,14 @@ async fn to_the_end<T: Send + 'static>(
 /// `POST`: begins a session, takes a whole blob, or mounts one.
 pub(crate) async fn start(
     state: &State,
+    caller: &Caller,
     repository: RepositoryId,
     query: &Query<'_>,
     incoming: RequestBody,
 ) -> Handled {
     if let Some(text) = query.get("mount") {
         let digest = digest(text)?;
-        if let Some(blob) = mount(state, &repository, &digest, query.get("from")).await? {
+        if let Some(blob) = mount(state, caller, &repository, &digest, query.get("from")).await? {
             return Ok(created(&repository, &blob));
         }
     } else if let Some(text) = query.get("digest") {
@@ -85,25 +87,30 @@ pub(crate) async fn start(
     Ok(session(StatusCode::ACCEPTED, &upload))
 }
 
-/// A mount that cannot be is no error: the client gets a session instead.
+/// Most repositories with a blob that are looked through for one that the caller may read.
+const HOLDERS: usize = 1000;
+
+/// A mount that cannot be is no error: the client gets a session instead. It cannot be from what the client may not
+/// read, whether or not the blob is there.
 async fn mount(
     state: &State,
+    caller: &Caller,
     repository: &RepositoryId,
     digest: &Digest,
     from: Option<&str>,
 ) -> Result<Option<BlobRecord>, Refusal> {
-    let from = match from {
-        Some(name) => match RepositoryName::parse(name) {
-            Ok(name) => RepositoryId::served(name),
-            Err(_) => return Ok(None),
-        },
+    let from = if let Some(name) = from {
+        RepositoryName::parse(name).ok().map(RepositoryId::served)
+    } else {
         // Only among what is served: images of the local store are nobody's business here.
-        None => match state.content.holders(Scope::Served, digest, 1).await?.pop() {
-            Some(holder) => holder,
-            None => return Ok(None),
-        },
+        let most = if caller.is_unlimited() { 1 } else { HOLDERS };
+        let holders = state.content.holders(Scope::Served, digest, most).await?;
+        holders.into_iter().find(|holder| caller.may(holder, Action::Pull))
     };
-    Ok(state.content.mount_blob(repository, digest, &from).await?)
+    match from.filter(|from| caller.may(from, Action::Pull)) {
+        Some(from) => Ok(state.content.mount_blob(repository, digest, &from).await?),
+        None => Ok(None),
+    }
 }
 
 fn unknown(repository: &RepositoryId) -> Refusal {
