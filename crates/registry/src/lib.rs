@@ -15,7 +15,10 @@ mod route;
 mod server;
 mod service;
 
-pub use access::{Access, Action, Identities, Identity, IdentityError, Policy, PolicyError, Rights};
+pub use access::{
+    Access, Action, Identities, Identity, IdentityError, KeyError, Policy, PolicyError, Rights, SigningKey,
+    TokenOptions, TokenOptionsError, TokenServer,
+};
 mod uploads;
 
 pub use server::{Options, Server, ServerError};

@@ -54,6 +54,12 @@ pub(crate) async fn serve(state: Arc<State>, peer: SocketAddr, request: Request<
 async fn route(state: &State, request: Request<Incoming>) -> Handled {
     let (parts, incoming) = request.into_parts();
     let incoming = RequestBody::new(incoming, &parts.headers);
+    if let Some(access) = &state.options.access
+        && let Some(tokens) = access.tokens()
+        && parts.uri.path() == access::token_endpoint::PATH
+    {
+        return access::token_endpoint::serve(access, tokens, &state.options, &parts, incoming).await;
+    }
     let route = match Route::parse(parts.uri.path()) {
         Ok(route) => route,
         Err(refusal) => {
@@ -61,7 +67,7 @@ async fn route(state: &State, request: Request<Incoming>) -> Handled {
             return Err(refusal);
         }
     };
-    let caller = match access::admit(state.options.access.as_ref(), &route, &parts.method, &parts.headers).await {
+    let caller = match access::admit(state.options.access.as_ref(), &route, &parts).await {
         Ok(caller) => caller,
         Err(refusal) => {
             body::drain(incoming);

@@ -40,6 +40,8 @@ pub struct Identities(Arc<Table>);
 struct Table {
     users: BTreeMap<String, String>,
     tokens: HashMap<Hash, Arc<str>>,
+    /// For each name, something that changes whenever one of its passwords or tokens does.
+    stamps: BTreeMap<String, String>,
     /// What a password is compared with if its user is unknown, so that the answer takes as long as for others.
     nobody: String,
     /// Key of what is remembered: what is in memory cannot be compared with a list of passwords prepared elsewhere.
@@ -113,7 +115,19 @@ impl Identities {
         }
         // The form of a hash; that any password fits this one is as likely as for any other.
         let nobody = format!("$2b${cost:02}${}{}", "x".repeat(21) + "u", "x".repeat(30) + "u");
-        Self(Arc::new(Table { users, tokens, nobody, salt, remembered: Mutex::default() }))
+        let mut credentials: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, hash) in &users {
+            credentials.entry(name).or_default().push(hash.clone());
+        }
+        for (hash, name) in &tokens {
+            credentials.entry(name).or_default().push(hex(hash));
+        }
+        let stamp = |mut texts: Vec<String>| {
+            texts.sort_unstable();
+            hex(&sha256(&[texts.join("\n").as_bytes()]))
+        };
+        let stamps = credentials.into_iter().map(|(name, texts)| (name.to_owned(), stamp(texts))).collect();
+        Self(Arc::new(Table { users, tokens, stamps, nobody, salt, remembered: Mutex::default() }))
     }
 
     /// The line of a file of tokens that makes `token` one of `name`. A token must be long and random: it is hashed
@@ -130,6 +144,11 @@ impl Identities {
     /// Whose token this is.
     pub(crate) fn token(&self, token: &str) -> Option<Arc<str>> {
         self.0.tokens.get(&sha256(&[token.as_bytes()])).cloned()
+    }
+
+    /// The state of somebody's credentials. `None`: nobody is called that.
+    pub(crate) fn stamp(&self, name: &str) -> Option<String> {
+        self.0.stamps.get(name).cloned()
     }
 
     /// Whether a password or token was right a moment ago, or can be checked at once.

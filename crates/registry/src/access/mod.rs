@@ -5,15 +5,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 
 mod caller;
+mod challenge;
 mod glob;
 mod identities;
+mod keys;
 mod policy;
 mod policy_file;
+mod scope;
+pub(crate) mod token_endpoint;
+mod tokens;
 
 pub(crate) use caller::{Caller, admit, denied};
 pub use identities::{Identities, IdentityError};
+pub use keys::{KeyError, SigningKey};
 pub use policy::{Action, Identity, Policy, Rights};
 pub use policy_file::PolicyError;
+pub use tokens::{TokenOptions, TokenOptionsError, TokenServer};
 
 /// Passwords that are hashed at once: guessing them must not take all processors from those who pull.
 const HASHING: usize = 2;
@@ -24,6 +31,7 @@ pub struct Access {
     policy: Arc<RwLock<Arc<Policy>>>,
     identities: Arc<RwLock<Identities>>,
     hashing: Arc<Semaphore>,
+    tokens: Option<Arc<TokenServer>>,
 }
 
 impl Access {
@@ -33,7 +41,20 @@ impl Access {
             policy: Arc::new(RwLock::new(Arc::new(policy))),
             identities: Arc::new(RwLock::new(identities)),
             hashing: Arc::new(Semaphore::new(HASHING)),
+            tokens: None,
         }
+    }
+
+    /// Clients get tokens at `/token`, and are told so. Docker needs that where anonymous may do something and users
+    /// more: it only logs in where it is asked to from the beginning.
+    #[must_use]
+    pub fn with_tokens(mut self, server: TokenServer) -> Self {
+        self.tokens = Some(Arc::new(server));
+        self
+    }
+
+    pub(crate) fn tokens(&self) -> Option<&TokenServer> {
+        self.tokens.as_deref()
     }
 
     /// The policy as it is now.
