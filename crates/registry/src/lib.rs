@@ -14,6 +14,7 @@ mod refusal;
 mod route;
 mod server;
 mod service;
+mod tls;
 
 pub use access::{
     Access, Action, Identities, Identity, IdentityError, KeyError, Policy, PolicyError, Rights, SigningKey,
@@ -22,3 +23,4 @@ pub use access::{
 mod uploads;
 
 pub use server::{Options, Server, ServerError};
+pub use tls::{SelfSigned, Tls, TlsError};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use content::{ContentStore, ReferencePolicy};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -13,8 +15,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::Access;
+use crate::access::{Access, Encrypted};
 use crate::service::{self, State};
+use crate::tls::Tls;
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ use crate::service::{self, State};
 pub struct Options {
     /// Who may do what. Without this nobody is asked who they are.
     pub access: Option<Access>,
+    /// What connections are encrypted with. Without this they are not.
+    pub tls: Option<Tls>,
     /// Anybody who can reach it may push and delete. Without this, or [`Options::access`], it only listens on a loopback
     /// address.
     pub allow_anonymous: bool,
@@ -44,6 +49,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             access: None,
+            tls: None,
             allow_anonymous: false,
             manifest_limit: 4 << 20,
             references: ReferencePolicy::Strict,
@@ -133,6 +139,7 @@ impl Server {
             .keep_alive_interval(state.options.header_timeout);
         let (stop, stopping) = watch::channel(());
         let connections = Arc::new(Semaphore::new(state.options.connections));
+        let watching = state.options.tls.clone().filter(Tls::has_files).map(|tls| tokio::spawn(watch_files(tls)));
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -153,18 +160,62 @@ impl Server {
                 if !begun {
                     return;
                 }
-                let service = service_fn(move |request| service::serve(state.clone(), peer, request));
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = watcher.watch(connection.into_owned()).await {
+                let ended = if let Some(tls) = &state.options.tls {
+                    let handshake = tls.acceptor().accept(stream);
+                    let stream = tokio::select! {
+                        made = tokio::time::timeout(state.options.header_timeout, handshake) => match made {
+                            Ok(Ok(stream)) => stream,
+                            Ok(Err(error)) => {
+                                tracing::debug!(%peer, %error, "a client could not agree on TLS");
+                                return;
+                            }
+                            Err(_) => return,
+                        },
+                        _ = stopping.changed() => return,
+                    };
+                    let service = service_fn(move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(Encrypted);
+                        service::serve(state.clone(), peer, request)
+                    });
+                    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+                } else {
+                    let service = service_fn(move |request| service::serve(state.clone(), peer, request));
+                    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+                };
+                if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "a connection ended early");
                 }
             });
         }
         drop(listener);
         drop(stop);
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         let patience = state.options.drain_timeout;
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
+        }
+    }
+}
+
+/// How often the files of certificate and key are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Takes a new certificate soon after it was written.
+async fn watch_files(tls: Tls) {
+    let mut failed = String::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let again = tls.clone();
+        match tokio::task::spawn_blocking(move || again.reload()).await {
+            Ok(Ok(true)) => tracing::info!("the certificate was replaced"),
+            Ok(Ok(false)) => failed.clear(),
+            Ok(Err(error)) if error.to_string() != failed => {
+                failed = error.to_string();
+                tracing::warn!(%error, "the certificate was not replaced");
+            }
+            _ => {}
         }
     }
 }

@@ -11,6 +11,10 @@ use crate::access::caller::{Need, unauthorized};
 use crate::access::token_endpoint::PATH;
 use crate::refusal::Refusal;
 
+/// Marks requests that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encrypted;
+
 /// What a refused client is told.
 #[derive(Debug)]
 pub(crate) struct Challenge<'a> {
@@ -36,9 +40,11 @@ impl<'a> Challenge<'a> {
 
     fn bearer(&self, error: Option<&str>) -> Option<HeaderValue> {
         let tokens = self.access.tokens()?;
-        let realm = match &tokens.options.realm {
-            Some(realm) => realm.clone(),
-            None => format!("http://{}{PATH}", host(self.parts)?),
+        let realm = if let Some(realm) = &tokens.options.realm {
+            realm.clone()
+        } else {
+            let scheme = if self.parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
+            format!("{scheme}://{}{PATH}", host(self.parts)?)
         };
         let mut text = format!("Bearer realm=\"{realm}\",service=\"{}\"", tokens.options.service);
         for (name, value) in [("scope", self.need.scope().as_deref()), ("error", error)] {

@@ -16,6 +16,7 @@ pub(crate) mod token_endpoint;
 mod tokens;
 
 pub(crate) use caller::{Caller, admit, denied};
+pub(crate) use challenge::Encrypted;
 pub use identities::{Identities, IdentityError};
 pub use keys::{KeyError, SigningKey};
 pub use policy::{Action, Identity, Policy, Rights};
