@@ -24,6 +24,8 @@ pub struct GcOptions {
     pub dry_run: bool,
     /// A document without a tag is kept for so long after it was pushed, tagged or referred to last.
     pub keep_untagged: Duration,
+    /// A document that a tag pointed to is kept for so long after the tag left it, so that the tag can be moved back.
+    pub keep_history: Duration,
     /// A blob that no document needs is kept for so long after it was pushed or mounted last.
     pub keep_unused_blobs: Duration,
     /// What is condemned is swept after so long at the earliest, and by a later collection.
@@ -33,12 +35,13 @@ pub struct GcOptions {
 }
 
 impl Default for GcOptions {
-    /// One day for what nobody needs, then one hour from condemned to swept; 100 items at a time.
+    /// One day for what nobody needs, a week for what a tag left, then one hour from condemned to swept; 100 items at a time.
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
         Self {
             dry_run: false,
             keep_untagged: day,
+            keep_history: 7 * day,
             keep_unused_blobs: day,
             sweep_after: Duration::from_secs(60 * 60),
             batch: 100,
@@ -54,6 +57,8 @@ pub struct Kept {
     pub tagged: u64,
     /// Documents without one that were pushed or referred to of late.
     pub recent: u64,
+    /// Documents that a tag left of late.
+    pub history: u64,
     /// Documents that a kept one needs: children of an index, referrers of a subject.
     pub needed: u64,
     /// Blobs of repositories that a document there needs.
@@ -100,6 +105,7 @@ impl GcReport {
         self.swept_bytes += step.swept_bytes;
         self.kept.tagged += step.kept.tagged;
         self.kept.recent += step.kept.recent;
+        self.kept.history += step.kept.history;
         self.kept.needed += step.kept.needed;
         self.kept.used_blobs += step.kept.used_blobs;
         self.kept.recent_blobs += step.kept.recent_blobs;
@@ -147,7 +153,7 @@ impl ContentStore {
     /// one sweeps.
     ///
     /// Kept are: documents with a tag; what they refer to; what refers to a kept document as its subject; documents
-    /// that were pushed or referred to of late; blobs that a document needs; blobs that were pushed or mounted of late.
+    /// that were pushed or referred to of late, or that a tag left of late; blobs that a document needs; blobs that were pushed or mounted of late.
     /// Any number of processes may collect at once; one that dies leaves nothing behind that the next does not finish.
     pub async fn collect_garbage(&self, options: &GcOptions) -> Result<GcReport, ContentError> {
         let epoch = if options.dry_run {

@@ -6,6 +6,7 @@ mod directory;
 pub mod disk;
 mod error;
 mod garbage;
+mod history;
 mod identity;
 mod metadata_store;
 pub mod sqlite;
@@ -16,6 +17,7 @@ mod verify;
 pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Leftover, Placed, Placement, Resumed};
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
 pub use garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions, GcReport, Kept};
+pub use history::TagMove;
 pub use identity::{RepositoryId, Scope, StageId, UploadId};
 pub use metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome,

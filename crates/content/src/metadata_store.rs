@@ -10,6 +10,7 @@ use bytes::Bytes;
 use image::{Algorithm, Digest, Document, DocumentError, MediaType, Tag, Target};
 
 use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions};
+use crate::history::TagMove;
 use crate::{Claim, ContentError, Placement, RepositoryId, Scope, StageId, UploadId};
 
 /// A blob that a repository holds.
@@ -196,16 +197,24 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     async fn resolve(&self, repository: &RepositoryId, target: &Target)
     -> Result<Option<DocumentRecord>, ContentError>;
 
-    /// Checks a document's references and the tags' condition, then writes the document, its edges, and the tags.
+    /// Checks a document's references and the tags' condition, then writes the document, its edges, and the tags. As all
+    /// that move a tag, it writes down the move with its time and `actor`.
     async fn put_document(
         &self,
         repository: &RepositoryId,
         document: &Document,
         options: &PutOptions,
+        actor: Option<&str>,
     ) -> Result<PutOutcome, ContentError>;
 
     /// Points a tag to a document that is there. `false`: it is not.
-    async fn tag(&self, repository: &RepositoryId, digest: &Digest, tag: &Tag) -> Result<bool, ContentError>;
+    async fn tag(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        tag: &Tag,
+        actor: Option<&str>,
+    ) -> Result<bool, ContentError>;
 
     /// Deletes a document and all tags that point to it. `false`: it was not there.
     async fn delete_document(
@@ -213,10 +222,38 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         repository: &RepositoryId,
         digest: &Digest,
         options: DeleteOptions,
+        actor: Option<&str>,
     ) -> Result<bool, ContentError>;
 
     /// Deletes a tag and nothing else. `false`: it was not there.
-    async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<bool, ContentError>;
+    async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag, actor: Option<&str>)
+    -> Result<bool, ContentError>;
+
+    /// Points a tag to a document that it pointed to before. `false`: it never did, or the document is gone.
+    async fn restore_tag(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        digest: &Digest,
+        actor: Option<&str>,
+    ) -> Result<bool, ContentError>;
+
+    /// Moves of a tag, the last one first, from the one before `before` on.
+    async fn history(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<TagMove>, ContentError>;
+
+    /// Where a tag pointed at an instant.
+    async fn tag_at(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        at: SystemTime,
+    ) -> Result<Option<Digest>, ContentError>;
 
     /// Tags in the order of their bytes, from the first one after `after`, which need not exist. `None`: there is no
     /// such repository.

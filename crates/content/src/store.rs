@@ -48,6 +48,7 @@ pub struct ContentStore {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) options: Options,
+    pub(crate) actor: Option<Arc<str>>,
 }
 
 impl ContentStore {
@@ -61,7 +62,7 @@ impl ContentStore {
 
     /// Puts a content store together from its two parts.
     pub fn over(blobs: Arc<dyn BlobStore>, metadata: Arc<dyn MetadataStore>, options: Options) -> Self {
-        Self { blobs, metadata, options }
+        Self { blobs, metadata, options, actor: None }
     }
 
     /// Clears away what dead processes left behind, and settles what they placed. [`ContentStore::open`] does it.
@@ -168,12 +169,12 @@ impl ContentStore {
         document: &Document,
         options: &PutOptions,
     ) -> Result<PutOutcome, ContentError> {
-        self.metadata.put_document(repository, document, options).await
+        self.metadata.put_document(repository, document, options, self.actor.as_deref()).await
     }
 
     /// Points a tag to a document that the repository holds. `false`: it does not hold it.
     pub async fn tag(&self, repository: &RepositoryId, digest: &Digest, tag: &Tag) -> Result<bool, ContentError> {
-        self.metadata.tag(repository, digest, tag).await
+        self.metadata.tag(repository, digest, tag, self.actor.as_deref()).await
     }
 
     /// Deletes a document and all tags that point to it. `false`: it was not there.
@@ -183,12 +184,12 @@ impl ContentStore {
         digest: &Digest,
         options: DeleteOptions,
     ) -> Result<bool, ContentError> {
-        self.metadata.delete_document(repository, digest, options).await
+        self.metadata.delete_document(repository, digest, options, self.actor.as_deref()).await
     }
 
     /// Deletes a tag and nothing else. `false`: it was not there.
     pub async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<bool, ContentError> {
-        self.metadata.delete_tag(repository, tag).await
+        self.metadata.delete_tag(repository, tag, self.actor.as_deref()).await
     }
 
     /// One page of tags in the order of their bytes. `after` need not exist. `None`: there is no such repository.

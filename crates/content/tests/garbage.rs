@@ -18,6 +18,7 @@ fn at_once() -> GcOptions {
     let mut options = GcOptions::default();
     options.keep_untagged = Duration::ZERO;
     options.keep_unused_blobs = Duration::ZERO;
+    options.keep_history = Duration::ZERO;
     options.sweep_after = Duration::ZERO;
     options
 }
@@ -372,7 +373,7 @@ async fn a_directory_of_version_1_is_taken_over() {
     database
         .execute_batch(
             "DROP TABLE collections; DROP TABLE condemned_documents; DROP TABLE condemned_blobs;
-             DROP TABLE doomed_bytes; DROP INDEX documents_by_age; PRAGMA user_version = 1;",
+             DROP TABLE doomed_bytes; DROP INDEX documents_by_age; DROP TABLE tag_history; PRAGMA user_version = 1;",
         )
         .unwrap();
     database

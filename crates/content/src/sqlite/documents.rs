@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
 use super::garbage::{refer, remove_document};
-use super::{find_repository, make_repository, now, registry_of};
+use super::{find_repository, history, make_repository, now, registry_of};
 use crate::metadata_store::{
     DeleteOptions, DocumentRecord, PutOptions, PutOutcome, ReferencePolicy, StoredDocument, TagCondition,
 };
@@ -175,6 +175,7 @@ pub(super) fn put(
     repository: &RepositoryId,
     document: &Document,
     options: &PutOptions,
+    actor: Option<&str>,
 ) -> Result<PutOutcome, Failure> {
     let id = make_repository(connection, repository)?;
     let edges = Edges::of(connection, id, document, options.references)?;
@@ -219,7 +220,7 @@ pub(super) fn put(
             .execute(params![id, digest.as_str(), row])?;
     }
     for tag in &options.tags {
-        set_tag(connection, id, tag, row)?;
+        set_tag(connection, id, tag, (row, document.digest()), actor)?;
     }
     Ok(PutOutcome { created, moved })
 }
@@ -293,7 +294,14 @@ fn leave_tag(connection: &Connection, repository: i64, tag: &Tag) -> rusqlite::R
     Ok(())
 }
 
-fn set_tag(connection: &Connection, repository: i64, tag: &Tag, document: i64) -> rusqlite::Result<()> {
+fn set_tag(
+    connection: &Connection,
+    repository: i64,
+    tag: &Tag,
+    (document, digest): (i64, &Digest),
+    actor: Option<&str>,
+) -> rusqlite::Result<()> {
+    history::record(connection, repository, tag, Some(digest), actor)?;
     leave_tag(connection, repository, tag)?;
     connection.prepare_cached("DELETE FROM condemned_documents WHERE document = ?1")?.execute([document])?;
     connection
@@ -318,9 +326,10 @@ pub(super) fn tag(
     repository: &RepositoryId,
     digest: &Digest,
     tag: &Tag,
+    actor: Option<&str>,
 ) -> Result<bool, Failure> {
     let Some((id, row)) = row_of(connection, repository, digest)? else { return Ok(false) };
-    set_tag(connection, id, tag, row)?;
+    set_tag(connection, id, tag, (row, digest), actor)?;
     Ok(true)
 }
 
@@ -329,6 +338,7 @@ pub(super) fn delete(
     repository: &RepositoryId,
     digest: &Digest,
     options: DeleteOptions,
+    actor: Option<&str>,
 ) -> Result<bool, Failure> {
     let Some((id, row)) = row_of(connection, repository, digest)? else { return Ok(false) };
     if options.keep_whole {
@@ -344,6 +354,7 @@ pub(super) fn delete(
              WHERE repository = ?1 AND digest IN (SELECT child FROM child_edges WHERE parent = ?2)",
         )?
         .execute(params![id, row, now()])?;
+    history::record_end(connection, row, actor)?;
     remove_document(connection, row)?;
     Ok(true)
 }
@@ -368,8 +379,14 @@ fn tagged_ancestors(connection: &Connection, repository: i64, digest: &Digest) -
         .collect()
 }
 
-pub(super) fn delete_tag(connection: &Connection, repository: &RepositoryId, tag: &Tag) -> Result<bool, Failure> {
+pub(super) fn delete_tag(
+    connection: &Connection,
+    repository: &RepositoryId,
+    tag: &Tag,
+    actor: Option<&str>,
+) -> Result<bool, Failure> {
     let Some(id) = find_repository(connection, repository)? else { return Ok(false) };
+    history::record(connection, id, tag, None, actor)?;
     leave_tag(connection, id, tag)?;
     let deleted = connection
         .prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2")?

@@ -1,6 +1,6 @@
 //! Which documents and blobs nothing needs; condemning, sweeping and rescuing them.
 //!
-//! A document is needed if it, or something above it, is a root: has a tag, or was pushed or referred to of late. Above
+//! A document is needed if it, or something above it, is a root: has a tag, lost one of late, or was pushed or referred to of late. Above
 //! it are the indexes that name it, and its own subject. All of that is looked up anew in the transaction that condemns
 //! or sweeps, so it does not matter what was read before it, or who else collects.
 
@@ -27,6 +27,7 @@ pub(super) struct Rules {
     epoch: u64,
     untagged_since: i64,
     unused_since: i64,
+    left_since: i64,
     condemned_until: i64,
     batch: usize,
     dry_run: bool,
@@ -41,6 +42,7 @@ impl Rules {
             // Nothing is recent if nothing is to be kept for being so, not even what came this millisecond.
             untagged_since: before(options.keep_untagged) + i64::from(options.keep_untagged.is_zero()),
             unused_since: before(options.keep_unused_blobs) + i64::from(options.keep_unused_blobs.is_zero()),
+            left_since: before(options.keep_history) + i64::from(options.keep_history.is_zero()),
             condemned_until: before(options.sweep_after),
             batch: options.batch.max(1),
             dry_run: options.dry_run,
@@ -62,6 +64,7 @@ pub(super) fn next(connection: &Connection) -> Result<u64, Failure> {
 enum Root {
     Tagged,
     Recent,
+    History,
     Needed,
 }
 
@@ -90,17 +93,26 @@ fn above(connection: &Connection, document: i64, rules: &Rules) -> rusqlite::Res
          )
          SELECT a.id, EXISTS (SELECT 1 FROM tags t WHERE t.document = a.id), a.referenced_at >= ?2,
                 EXISTS (SELECT 1 FROM condemned_documents c
-                        WHERE c.document = a.id AND c.epoch < ?3 AND c.condemned_at <= ?4)
+                        WHERE c.document = a.id AND c.epoch < ?3 AND c.condemned_at <= ?4),
+                EXISTS (SELECT 1 FROM tag_history h
+                        WHERE h.repository = a.repository AND h.from_digest = a.digest AND h.at >= ?5)
          FROM above a",
     )?;
-    let mut rows = statement.query(params![document, rules.untagged_since, rules.epoch, rules.condemned_until])?;
+    let mut rows = statement.query(params![
+        document,
+        rules.untagged_since,
+        rules.epoch,
+        rules.condemned_until,
+        rules.left_since
+    ])?;
     let mut found = Above { root: None, rows: Vec::new(), ripe: true };
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
-        let root = match (row.get(1)?, row.get(2)?) {
-            (true, _) => Some(Root::Tagged),
-            (false, true) => Some(Root::Recent),
-            (false, false) => None,
+        let root = match (row.get(1)?, row.get(2)?, row.get(4)?) {
+            (true, _, _) => Some(Root::Tagged),
+            (false, true, _) => Some(Root::Recent),
+            (false, false, true) => Some(Root::History),
+            (false, false, false) => None,
         };
         found.ripe &= row.get::<_, bool>(3)?;
         found.rows.push(id);
@@ -162,6 +174,7 @@ pub(super) fn unneeded_documents(
             match above.root {
                 Some(Root::Tagged) => kept.tagged += 1,
                 Some(Root::Recent) => kept.recent += 1,
+                Some(Root::History) => kept.history += 1,
                 Some(Root::Needed) => kept.needed += 1,
                 None => found.found.push(last.1),
             }

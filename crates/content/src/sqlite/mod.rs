@@ -13,6 +13,7 @@ mod check;
 mod documents;
 mod failure;
 mod garbage;
+mod history;
 mod listing;
 mod schema;
 mod uploads;
@@ -31,6 +32,7 @@ use self::failure::Failure;
 use self::garbage::{Candidates, Change, Rules};
 use self::writer::{Durability, Writer};
 use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions};
+use crate::history::TagMove;
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
     StoredDocument, Upload, UploadContent,
@@ -265,19 +267,31 @@ impl MetadataStore for SqliteMetadataStore {
         repository: &RepositoryId,
         document: &Document,
         options: &PutOptions,
+        actor: Option<&str>,
     ) -> Result<PutOutcome, ContentError> {
         let action = format!("write manifest `{}` to `{repository}`", document.digest());
         let (id, document, options) = (repository.clone(), document.clone(), options.clone());
+        let actor = actor.map(str::to_owned);
         self.write(Durability::Full, document.bytes().len(), action, move |connection| {
-            documents::put(connection, &id, &document, &options)
+            documents::put(connection, &id, &document, &options, actor.as_deref())
         })
         .await
     }
 
-    async fn tag(&self, repository: &RepositoryId, digest: &Digest, tag: &Tag) -> Result<bool, ContentError> {
+    async fn tag(
+        &self,
+        repository: &RepositoryId,
+        digest: &Digest,
+        tag: &Tag,
+        actor: Option<&str>,
+    ) -> Result<bool, ContentError> {
         let action = format!("tag `{digest}` as `{tag}` in `{repository}`");
         let (id, digest, tag) = (repository.clone(), digest.clone(), tag.clone());
-        self.write(Durability::Full, 0, action, move |connection| documents::tag(connection, &id, &digest, &tag)).await
+        let actor = actor.map(str::to_owned);
+        self.write(Durability::Full, 0, action, move |connection| {
+            documents::tag(connection, &id, &digest, &tag, actor.as_deref())
+        })
+        .await
     }
 
     async fn delete_document(
@@ -285,17 +299,68 @@ impl MetadataStore for SqliteMetadataStore {
         repository: &RepositoryId,
         digest: &Digest,
         options: DeleteOptions,
+        actor: Option<&str>,
     ) -> Result<bool, ContentError> {
         let action = format!("delete manifest `{digest}` from `{repository}`");
-        let (id, digest) = (repository.clone(), digest.clone());
-        self.write(Durability::Full, 0, action, move |connection| documents::delete(connection, &id, &digest, options))
-            .await
+        let (id, digest, actor) = (repository.clone(), digest.clone(), actor.map(str::to_owned));
+        self.write(Durability::Full, 0, action, move |connection| {
+            documents::delete(connection, &id, &digest, options, actor.as_deref())
+        })
+        .await
     }
 
-    async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<bool, ContentError> {
+    async fn delete_tag(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        actor: Option<&str>,
+    ) -> Result<bool, ContentError> {
         let action = format!("delete tag `{tag}` from `{repository}`");
+        let (id, tag, actor) = (repository.clone(), tag.clone(), actor.map(str::to_owned));
+        self.write(Durability::Full, 0, action, move |connection| {
+            documents::delete_tag(connection, &id, &tag, actor.as_deref())
+        })
+        .await
+    }
+
+    async fn restore_tag(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        digest: &Digest,
+        actor: Option<&str>,
+    ) -> Result<bool, ContentError> {
+        let action = format!("move tag `{tag}` of `{repository}` back to `{digest}`");
+        let (id, digest, tag) = (repository.clone(), digest.clone(), tag.clone());
+        let actor = actor.map(str::to_owned);
+        self.write(Durability::Full, 0, action, move |connection| {
+            Ok(history::pointed_to(connection, &id, &tag, &digest)?
+                && documents::tag(connection, &id, &digest, &tag, actor.as_deref())?)
+        })
+        .await
+    }
+
+    async fn history(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<TagMove>, ContentError> {
+        let action = format!("look up where tag `{tag}` of `{repository}` pointed");
         let (id, tag) = (repository.clone(), tag.clone());
-        self.write(Durability::Full, 0, action, move |connection| documents::delete_tag(connection, &id, &tag)).await
+        self.scan(|| action, move |connection| history::list(connection, &id, &tag, before, limit)).await
+    }
+
+    async fn tag_at(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        at: SystemTime,
+    ) -> Result<Option<Digest>, ContentError> {
+        let action = format!("look up where tag `{tag}` of `{repository}` pointed");
+        let (id, tag, at) = (repository.clone(), tag.clone(), milliseconds(at));
+        self.scan(|| action, move |connection| history::at(connection, &id, &tag, at)).await
     }
 
     async fn tags(

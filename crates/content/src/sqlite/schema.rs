@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the schema from its position to the next version. A step that was released is never changed.
-const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 /// Instants are milliseconds since 1970. Digests are text, so that a person with `sqlite3` can read them.
 const VERSION_1: &str = "
@@ -144,6 +144,24 @@ INSERT INTO doomed_bytes (digest, size, placement)
 DELETE FROM blobs
     WHERE NOT EXISTS (SELECT 1 FROM repository_blobs h WHERE h.blob = blobs.id)
     AND NOT EXISTS (SELECT 1 FROM blob_edges e WHERE e.blob = blobs.id);
+";
+
+/// History of tags.
+const VERSION_3: &str = "
+-- One row for each move of a tag. `from_digest` is empty when it was made, `to_digest` when it was deleted.
+CREATE TABLE tag_history (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    repository   INTEGER NOT NULL REFERENCES repositories (id),
+    tag          TEXT NOT NULL,
+    from_digest  TEXT,
+    to_digest    TEXT,
+    at           INTEGER NOT NULL,
+    actor        TEXT
+);
+CREATE INDEX tag_history_by_tag ON tag_history (repository, tag, id);
+CREATE INDEX tag_history_by_left ON tag_history (repository, from_digest, at) WHERE from_digest IS NOT NULL;
+INSERT INTO tag_history (repository, tag, from_digest, to_digest, at)
+    SELECT t.repository, t.name, NULL, d.digest, t.updated_at FROM tags t JOIN documents d ON d.id = t.document;
 ";
 
 /// The latest version that this program knows.
