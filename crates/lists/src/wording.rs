@@ -273,6 +273,11 @@ pub(crate) fn hint(error: &StoreError) -> Option<String> {
     error.hint.clone().or_else(|| find::<ClientError>(error)?.hint().map(str::to_owned))
 }
 
+/// `1 blob`, `2 blobs`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// What a person can try after a failed push, and what was pushed before.
 pub(crate) fn push_hint(error: &TransferError) -> Option<String> {
     let TransferError::Step { source, done, .. } = error else { return error.hint() };
@@ -281,7 +286,9 @@ pub(crate) fn push_hint(error: &TransferError) -> Option<String> {
     let pushed = match (manifests, blobs) {
         (0, 0) => None,
         _ => Some(format!(
-            "{manifests} manifests and {blobs} blobs were pushed before it; a second run goes on from there"
+            "{} and {} were pushed before it; a second run goes on from there",
+            count(manifests, "manifest"),
+            count(blobs, "blob")
         )),
     };
     match (hint(source), pushed) {

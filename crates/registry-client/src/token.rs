@@ -309,9 +309,13 @@ impl Request {
             failure.kind = ErrorKind::TokenServer;
         }
         if failure.hint.is_none() && matches!(failure.status.map(|status| status.as_u16()), Some(401 | 403)) {
+            let host = match asking.registry.authority() {
+                "registry-1.docker.io" => "docker.io",
+                host => host,
+            };
             failure.hint = Some(match asking.credentials {
-                Credentials::Anonymous => "log in with `polyarch login`".to_owned(),
-                _ => "the credentials may be wrong or too old: log in again with `polyarch login`".to_owned(),
+                Credentials::Anonymous => format!("log in with `polyarch login {host}`"),
+                _ => format!("the credentials may be wrong or too old: log in again with `polyarch login {host}`"),
             });
         }
         failure.into()
