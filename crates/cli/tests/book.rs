@@ -305,7 +305,9 @@ fn run_page(text: &str, hello: &Path) -> (usize, Vec<String>, String) {
         let explained = examples.get(number + 1).is_some_and(|next| next.command == "echo $?");
         match status {
             None if !server => wrong.push_str("\nIt did not end."),
-            Some(status) if server => wrong.push_str(&format!("\nIt ended: {status}.")),
+            Some(status) if server => {
+                let _ = write!(wrong, "\nIt ended: {status}.");
+            }
             Some(status) if !status.success() && !explained => {
                 let _ = write!(wrong, "\nIt failed: {status}. If that is meant, let `$ echo $?` follow.");
             }
