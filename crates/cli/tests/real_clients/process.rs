@@ -64,7 +64,7 @@ impl Running {
     /// Asks it to end, and waits for that.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        kill("TERM", &pid);
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
@@ -76,6 +76,11 @@ impl Running {
     }
 }
 
+/// Sends a signal to processes. The shell has `kill` built in; the program of that name is not on every machine.
+fn kill(signal: &str, pids: &str) {
+    let _ = Command::new("sh").arg("-c").arg(format!("kill -s {signal} {pids}")).stderr(Stdio::null()).status();
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let pid = self.child.id();
@@ -83,7 +88,7 @@ impl Drop for Running {
         if self.leads_family && !family.trim().is_empty() {
             // The first of the family goes, and all others with it. Its parent then ends by itself, having seen that:
             // killed at once, it would leave a dead process to whoever inherits it.
-            let _ = Command::new("kill").arg("-KILL").args(family.split_whitespace()).status();
+            kill("KILL", family.trim());
             let deadline = Instant::now() + Duration::from_secs(10);
             while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
                 std::thread::sleep(Duration::from_millis(5));
