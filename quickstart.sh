@@ -4,11 +4,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-need() { # need COMMAND HOW-TO-GET-IT
-  command -v "$1" >/dev/null 2>&1 || { echo "quickstart: \`$1\` is missing: $2" >&2; exit 1; }
+missing() { # missing WHAT HOW-TO-GET-IT
+  echo "quickstart: $1 is missing: $2" >&2
+  exit 1
 }
-need cargo "install Rust with rustup, or your system's package of Rust 1.90 or later"
-need cc "install a C compiler (\`apt-get install gcc\`, \`dnf install gcc\`, \`xcode-select --install\`)"
+rust="install it with rustup (https://rustup.rs)"
+command -v cargo >/dev/null 2>&1 || missing "\`cargo\`" "$rust"
+version=$(cargo --version | sed 's/^cargo [0-9]*\.\([0-9]*\).*/\1/')
+[ "$version" -ge 90 ] || missing "Rust 1.90 or later ($(cargo --version) is here)" "$rust"
+command -v cc >/dev/null 2>&1 || command -v "${CC:-cc}" >/dev/null 2>&1 ||
+  missing "a C compiler" "\`apt-get install gcc libc6-dev\`, \`dnf install gcc\` or \`xcode-select --install\`"
 
 echo "building (the first time this takes some minutes) …"
 cargo build --quiet --release --locked -p polyarch-cli -p polyarch-hello
@@ -27,9 +32,12 @@ finish() {
   rm -rf "$work"
   exit "$status"
 }
-trap finish EXIT INT TERM
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
-# Everything that the commands remember goes below `target/`, not into the home directory.
+# Everything that the commands remember goes here, below `target/`, not into the home directory.
+cd "$work"
 export PATH="$target/release:$PATH"
 export DOCKER_CONFIG=$work/docker POLYARCH_DATA=$work/local POLYARCH_CACHE=$work/cache
 
@@ -37,51 +45,56 @@ run() { # prints the command, then its output
   printf '\n$ %s\n' "$*"
   "$@"
 }
+milliseconds() {
+  # The clock of bash 5; macOS has an older one, which knows whole seconds.
+  local now=${EPOCHREALTIME-}
+  if [ -n "$now" ]; then echo $((${now/[.,]/} / 1000)); else echo $((SECONDS * 1000)); fi
+}
+started=$(milliseconds)
 
-started=$(date +%s%N)
-
-printf '\n$ polyarch serve --listen 127.0.0.1:0 --data %s &\n' "target/quickstart/registry"
-polyarch serve --listen 127.0.0.1:0 --data "$work/registry" 2>"$work/serve.log" &
+printf '\n$ polyarch serve --listen 127.0.0.1:0 --data registry &\n'
+: >serve.log
+polyarch serve --listen 127.0.0.1:0 --data registry 2>>serve.log &
 server=$!
-for _ in $(seq 100); do
-  registry=$(sed -n 's|.*listening on http://\([^ /]*\).*|\1|p' "$work/serve.log")
-  [ -n "$registry" ] && break
-  kill -0 "$server" 2>/dev/null || break
-  sleep 0.05
+registry=
+for _ in {1..500}; do
+  registry=$(sed -n 's|.*listening on http://\([^ /]*\).*|\1|p' serve.log)
+  if [ -n "$registry" ] || ! kill -0 "$server" 2>/dev/null; then break; fi
+  sleep 0.02
 done
-cat "$work/serve.log"
+cat serve.log
 [ -n "$registry" ] || { echo "quickstart: the registry did not start" >&2; exit 1; }
 
-mkdir "$work/bin"
-run polyarch-hello "$work/bin"
+run mkdir bin
+run polyarch-hello bin
 
 image=$registry/demo/hello
 run polyarch pack --single --push -t "$image:v1" \
-  "linux/amd64=$work/bin/hello-amd64" "linux/arm64=$work/bin/hello-arm64" \
-  "linux/arm/v7=$work/bin/hello-arm-v7" "linux/riscv64=$work/bin/hello-riscv64"
+  linux/amd64=bin/hello-amd64 linux/arm64=bin/hello-arm64 linux/arm/v7=bin/hello-arm-v7 linux/riscv64=bin/hello-riscv64
 
 run polyarch manifest create "$image:v1" "$image:v1-amd64" "$image:v1-arm64" "$image:v1-arm-v7" "$image:v1-riscv64"
 run polyarch manifest annotate --variant v8 "$image:v1" "$image:v1-arm64"
 run polyarch manifest inspect "$image:v1"
 run polyarch manifest push --purge "$image:v1"
 
-printf '\n# the list is gone from this side; this is what the registry answers:\n'
+printf '\n# The draft is gone from this side; this is what the registry answers:\n'
 run polyarch manifest inspect "$image:v1"
 
 case $(uname -s)/$(uname -m) in
-  Linux/x86_64) suffix=amd64 ;;
-  Linux/aarch64) suffix=arm64 ;;
-  Linux/armv7l) suffix=arm-v7 ;;
-  Linux/riscv64) suffix=riscv64 ;;
-  *) suffix= ;;
+  Linux/x86_64) platform=linux/amd64 ;;
+  Linux/aarch64) platform=linux/arm64 ;;
+  Linux/armv7l) platform=linux/arm/v7 ;;
+  Linux/riscv64) platform=linux/riscv64 ;;
+  *) platform= ;;
 esac
-if [ -n "$suffix" ]; then
-  printf '\n# and the program for this machine, straight from the pulled layers:\n'
-  run polyarch pull "$image:v1-$suffix"
-  run polyarch unpack "local:$image:v1-$suffix" "$work/rootfs"
-  run "$work/rootfs/hello-$suffix"
+if [ -n "$platform" ]; then
+  printf '\n# Somewhere else, where nothing is yet: the program for this machine, straight from the pulled layers.\n'
+  export POLYARCH_DATA=$work/elsewhere
+  run polyarch pull "$image:v1"
+  run polyarch unpack --platform "$platform" "local:$image:v1" rootfs
+  run rootfs/hello
 else
   printf '\n# skipped: no program for %s to run\n' "$(uname -sm)"
 fi
 
-printf '\ndone in %d ms\n' $((($(date +%s%N) - started) / 1000000))
+printf '\ndone in %d ms\n' $(($(milliseconds) - started))

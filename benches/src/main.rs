@@ -33,5 +33,8 @@ fn main() -> ExitCode {
         eprintln!("skipped: no docker");
     }
     scenario::run_all(&polyarch, docker.as_ref(), address, rounds);
+    for tool in std::iter::once(&polyarch).chain(docker.as_ref()) {
+        scenario::start_up(tool, rounds);
+    }
     ExitCode::SUCCESS
 }

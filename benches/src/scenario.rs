@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Auth, Lab, images};
 
@@ -25,6 +25,33 @@ struct Round {
     requests: usize,
     connections: u64,
     depth: usize,
+}
+
+/// From the start of the process until its first request has arrived, over plain HTTP on loopback.
+pub(crate) fn start_up(tool: &Tool, rounds: usize) {
+    let mut times: Vec<Duration> = (0..rounds.max(10))
+        .map(|_| {
+            let lab = Lab::start();
+            let home = tempfile::tempdir().expect("a temporary directory");
+            images::image("linux/amd64", 1, images::Flavour::Oci).push(&lab, "bench/app", Some("v1"));
+            let reference = lab.reference("bench/app", "v1");
+            // The first run learns that the host speaks HTTP; the second one is measured.
+            tool.run(home.path(), Path::new("/dev/null"), &["manifest", "inspect", "--insecure", &reference]);
+            lab.clear_log();
+            let started = Instant::now();
+            tool.run(home.path(), Path::new("/dev/null"), &["manifest", "inspect", "--insecure", &reference]);
+            lab.log().first().expect("a request was sent").started - started
+        })
+        .collect();
+    times.sort();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    println!(
+        "\n{}: start-up to first request: min {:.1} ms, median {:.1} ms, max {:.1} ms",
+        tool.name,
+        ms(times[0]),
+        ms(times[times.len() / 2]),
+        ms(times[times.len() - 1])
+    );
 }
 
 pub(crate) fn run_all(polyarch: &Tool, docker: Option<&Tool>, address: Option<IpAddr>, rounds: usize) {

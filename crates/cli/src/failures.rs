@@ -27,9 +27,7 @@ impl From<ErrorKind> for Exit {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::Unauthorized | ErrorKind::NoCredentials | ErrorKind::Denied | ErrorKind::TokenServer => {
-                Self::Auth
-            }
+            ErrorKind::Unauthorized | ErrorKind::NoCredentials | ErrorKind::Denied => Self::Auth,
             ErrorKind::RateLimited => Self::RateLimited,
             ErrorKind::HttpInsteadOfHttps
             | ErrorKind::NotTls
@@ -45,7 +43,8 @@ impl From<ErrorKind> for Exit {
             | ErrorKind::LengthMismatch
             | ErrorKind::TooLarge
             | ErrorKind::InvalidDocument
-            | ErrorKind::InvalidResponse => Self::Invalid,
+            | ErrorKind::InvalidResponse
+            | ErrorKind::Redirect => Self::Invalid,
             _ => Self::Failure,
         }
     }
@@ -60,7 +59,12 @@ impl From<StoreError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = error.hint().map(str::to_owned);
-        Self::new(error.kind().into(), format!("failed to {}", chain(&error))).hint(hint)
+        let exit = match (error.kind(), error.status()) {
+            // One that is out of order says nothing about credentials.
+            (ErrorKind::TokenServer, Some(401 | 403)) => Exit::Auth,
+            (kind, _) => kind.into(),
+        };
+        Self::new(exit, format!("failed to {}", chain(&error))).hint(hint)
     }
 }
 

@@ -77,6 +77,31 @@ pub(crate) async fn end_process() {
     // Where no handler can be had the system's default stays, which ends the process too.
     if let Ok(mut signals) = Signals::new() {
         let signal = signals.next().await;
+        #[cfg(unix)]
+        terminal::restore();
         std::process::exit(i32::from(signal.exit().code()));
+    }
+}
+
+/// The terminal while a password is asked for: whoever ends the process then has to bring the echo back.
+#[cfg(unix)]
+pub(crate) mod terminal {
+    use std::sync::{Mutex, PoisonError};
+
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+    /// Remembers how the terminal is now.
+    pub(crate) fn remember() {
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(rustix::stdio::stdin()).ok();
+    }
+
+    /// Makes it so again, if it was remembered.
+    pub(super) fn restore() {
+        if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // A terminal that is gone needs no echo.
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
     }
 }

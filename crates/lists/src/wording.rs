@@ -159,8 +159,20 @@ pub(crate) fn source_error(reference: &str, error: &StoreError) -> String {
     }
 }
 
-/// What a failed read of a blob is in docker's words.
+/// What a failed request about a blob is in docker's words. An answer that says nothing is told by its status, which
+/// docker would keep to itself.
 pub(crate) fn blob_error(error: &StoreError) -> String {
+    match find::<ClientError>(error) {
+        Some(client) if client.codes().is_empty() && client.body().is_some_and(|body| body.trim().is_empty()) => {
+            chain(client)
+        }
+        Some(client) => client_error(client, None),
+        None => chain(error),
+    }
+}
+
+/// What a failed write of a manifest is in docker's words.
+fn put_error(error: &StoreError) -> String {
     find::<ClientError>(error).map_or_else(|| chain(error), |client| client_error(client, None))
 }
 
@@ -253,10 +265,9 @@ pub(crate) fn transfer_error(error: &TransferError) -> String {
 /// What a failed push is in docker's words.
 pub(crate) fn push_error(error: &TransferError) -> String {
     let TransferError::Step { step, source, .. } = error else { return transfer_error(error) };
-    let said = blob_error(source);
     match target(step) {
-        Some(to) => format!("failed to put manifest {to}: {said}"),
-        None => format!("failed to {} {}: {said}", step.action.verb(), step.action.digest()),
+        Some(to) => format!("failed to put manifest {to}: {}", put_error(source)),
+        None => format!("failed to {} {}: {}", step.action.verb(), step.action.digest(), blob_error(source)),
     }
 }
 
@@ -273,6 +284,11 @@ pub(crate) fn hint(error: &StoreError) -> Option<String> {
     error.hint.clone().or_else(|| find::<ClientError>(error)?.hint().map(str::to_owned))
 }
 
+/// `1 blob`, `2 blobs`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// What a person can try after a failed push, and what was pushed before.
 pub(crate) fn push_hint(error: &TransferError) -> Option<String> {
     let TransferError::Step { source, done, .. } = error else { return error.hint() };
@@ -281,7 +297,9 @@ pub(crate) fn push_hint(error: &TransferError) -> Option<String> {
     let pushed = match (manifests, blobs) {
         (0, 0) => None,
         _ => Some(format!(
-            "{manifests} manifests and {blobs} blobs were pushed before it; a second run goes on from there"
+            "{} and {} were pushed before it; a second run goes on from there",
+            count(manifests, "manifest"),
+            count(blobs, "blob")
         )),
     };
     match (hint(source), pushed) {

@@ -13,6 +13,9 @@ use crate::network::NetworkFailure;
 use crate::redact::RedactedUrl;
 use crate::wire::Context;
 
+/// Most errors of one body that stand in the text: the others say much the same.
+const CODES_SHOWN: usize = 4;
+
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -361,7 +364,10 @@ impl fmt::Display for ClientError {
         if let Some(status) = failure.status {
             notes.push(status.as_u16().to_string());
         }
-        notes.extend(failure.codes.iter().map(ToString::to_string));
+        notes.extend(failure.codes.iter().take(CODES_SHOWN).map(|code| escape::short(&code.to_string())));
+        if let Some(more) = failure.codes.len().checked_sub(CODES_SHOWN).filter(|more| *more > 0) {
+            notes.push(format!("{more} more"));
+        }
         notes.extend(failure.detail.clone());
         if let Some(network) = &failure.network {
             notes.push(network.to_string());
@@ -369,7 +375,7 @@ impl fmt::Display for ClientError {
         if failure.codes.is_empty()
             && let Some(body) = failure.body.as_deref().filter(|body| !body.trim().is_empty())
         {
-            notes.push(escape::line(body.lines().next().unwrap_or_default()));
+            notes.push(escape::short(body.lines().next().unwrap_or_default()));
         }
         if !notes.is_empty() {
             write!(f, " ({})", notes.join("; "))?;

@@ -2,21 +2,28 @@
 
 /// Most characters that are kept of one text.
 const LONGEST: usize = 2000;
+/// Most characters of one text that stand in an error.
+const SHORT: usize = 200;
 
 /// `text` in one line: control characters and characters that turn the direction of writing are shown as escapes.
 pub(crate) fn line(text: &str) -> String {
-    escape(text, |_| false)
+    escape(text, LONGEST, |_| false)
+}
+
+/// As [`line()`], and no longer than a person reads: for errors.
+pub(crate) fn short(text: &str) -> String {
+    escape(text, SHORT, |_| false)
 }
 
 /// As [`line()`], but line ends and tabs stay: for bodies of several lines.
 pub(crate) fn lines(text: &str) -> String {
-    escape(text, |c| matches!(c, '\n' | '\t'))
+    escape(text, LONGEST, |c| matches!(c, '\n' | '\t'))
 }
 
-fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
-    let mut safe = String::with_capacity(text.len().min(LONGEST));
+fn escape(text: &str, longest: usize, keep: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len().min(longest));
     for (count, c) in text.chars().enumerate() {
-        if count == LONGEST {
+        if count == longest {
             safe.push('…');
             break;
         }
@@ -51,5 +58,6 @@ mod tests {
         let text = line(&"x".repeat(LONGEST * 2));
         assert_eq!(text.chars().count(), LONGEST + 1);
         assert!(text.ends_with('…'));
+        assert_eq!(short(&text).chars().count(), SHORT + 1);
     }
 }

@@ -59,6 +59,9 @@ struct Known {
     knowledge: Knowledge,
     /// From the last run, and not yet confirmed in this one.
     recalled: bool,
+    /// What the server was found to speak where another scheme failed. There is no way back from it: a later failure
+    /// is one of its own.
+    found: Option<Scheme>,
 }
 
 /// How a request shows who it is.
@@ -137,7 +140,7 @@ impl Registry {
             authority,
             plain,
             lenient,
-            known: Mutex::new(Known { knowledge, recalled: true }),
+            known: Mutex::new(Known { knowledge, recalled: true, found: None }),
             gate: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
             credentials: tokio::sync::OnceCell::new(),
@@ -217,7 +220,7 @@ impl Registry {
             let url = self.url(ticket.scheme, &call.place).map_err(|error| self.no_url(call, error))?;
             let context = Context::new(call.verb, call.method.clone(), &url);
             let headers = call.headers.clone();
-            let message = Message { context: context.clone(), url, headers, payload: &call.payload };
+            let message = Message { context: context.clone(), url, headers, payload: &call.payload, secret: false };
             let head = match self.wire.send(&message, ticket.authorization.as_ref()).await {
                 Ok(head) => head,
                 Err(error) => {
@@ -537,7 +540,7 @@ impl Registry {
     /// Whether nothing but the last run speaks for a scheme.
     fn is_memory(&self, scheme: Scheme) -> bool {
         let known = self.known();
-        known.recalled || known.knowledge.scheme != Some(scheme)
+        known.found != Some(scheme) && (known.recalled || known.knowledge.scheme != Some(scheme))
     }
 
     fn is_proxied(&self) -> bool {
@@ -556,11 +559,13 @@ impl Registry {
     }
 
     fn switch(&self, from: Scheme) {
-        let mut known = self.known();
-        known.knowledge.scheme = Some(match from {
+        let to = match from {
             Scheme::Https => Scheme::Http,
             Scheme::Http => Scheme::Https,
-        });
+        };
+        let mut known = self.known();
+        known.knowledge.scheme = Some(to);
+        known.found = Some(to);
     }
 }
 

@@ -146,7 +146,12 @@ fn pem_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetu
     let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| failed(format!("not a PEM file of certificates ({error:?})")))
+        .map_err(|error| failed(format!("not a PEM file of certificates ({})", said(&error))))
+}
+
+/// What a reader of PEM says of a file, on one line.
+fn said(error: &rustls_pki_types::pem::Error) -> String {
+    crate::escape::line(&error.to_string())
 }
 
 /// TLS for one kind of host. `lenient`: certificates are not verified. Errors of `certs.d` files matter only where they
@@ -188,7 +193,8 @@ fn client_key(provider: &CryptoProvider, certificate: &Path, key: &Path) -> Resu
     let failed = |reason: String| TlsSetupError::ClientCertificate { path: certificate.to_owned(), reason };
     let text =
         std::fs::read(key).map_err(|error| TlsSetupError::File { path: key.to_owned(), reason: error.to_string() })?;
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| failed(format!("no usable key ({error:?})")))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(&text).map_err(|error| failed(format!("no usable key ({})", said(&error))))?;
     let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| failed(error.to_string()))?;
     Ok(key)
 }

@@ -251,7 +251,10 @@ impl Request {
         }
         // The wire decides by the method what it may do; the rest of the context stays that of the request that waits.
         let context = Context { method: self.method.clone(), ..asking.context.clone() };
-        let message = Message { context: context.clone(), url: self.url.clone(), headers, payload: &self.payload };
+        let (url, payload) = (self.url.clone(), &self.payload);
+        // The form has the identity token in it.
+        let secret = self.method == Method::POST;
+        let message = Message { context: context.clone(), url, headers, payload, secret };
         let wire = asking.wire;
         let head = match wire.send(&message, self.authorization.as_ref()).await {
             Ok(head) => head,
@@ -306,22 +309,26 @@ impl Request {
             failure.kind = ErrorKind::TokenServer;
         }
         if failure.hint.is_none() && matches!(failure.status.map(|status| status.as_u16()), Some(401 | 403)) {
+            let host = match asking.registry.authority() {
+                "registry-1.docker.io" => "docker.io",
+                host => host,
+            };
             failure.hint = Some(match asking.credentials {
-                Credentials::Anonymous => "log in with `polyarch login`".to_owned(),
-                _ => "the credentials may be wrong or too old: log in again with `polyarch login`".to_owned(),
+                Credentials::Anonymous => format!("log in with `polyarch login {host}`"),
+                _ => format!("the credentials may be wrong or too old: log in again with `polyarch login {host}`"),
             });
         }
         failure.into()
     }
 }
 
-/// Where a registry may send us, and our password, for tokens: anywhere by HTTPS; by plain HTTP to this machine, or to
-/// the registry's own host if that is spoken to in plain HTTP anyway.
+/// Where a registry may send us, and our password, for tokens: anywhere by HTTPS; by plain HTTP to this machine if it is
+/// on this machine itself, or to its own host if that is spoken to in plain HTTP anyway.
 fn check_realm(asking: &Asking<'_>) -> Result<(), ClientError> {
     let realm = &asking.bearer.realm;
     let plain_registry = asking.registry.scheme() == "http";
     let allowed = realm.scheme() == "https"
-        || is_loopback(realm)
+        || is_loopback(realm) && (is_loopback(asking.registry) || asking.credentials.is_anonymous())
         || plain_registry && realm.host() == asking.registry.host()
         || asking.wire.options.insecure && asking.credentials.is_anonymous();
     if allowed {
@@ -381,5 +388,29 @@ mod tests {
         assert!(bearer_header("a.b-c_d").is_some_and(|header| header.is_sensitive()));
         let header = basic("user", &Secret::new("pa:ss"));
         assert_eq!(header, "Basic dXNlcjpwYTpzcw==");
+    }
+
+    #[test]
+    fn a_registry_elsewhere_does_not_send_a_password_to_this_machine_in_plain_http() {
+        let wire = Wire::new(crate::ClientOptions::default());
+        let password = Credentials::Basic { username: "user".to_owned(), password: Secret::new("secret") };
+        let allowed = |registry: &str, realm: &str, credentials: &Credentials| {
+            let registry = Url::parse(registry).unwrap();
+            let context = Context::new(crate::Verb::GetManifest, Method::GET, &registry);
+            let bearer = Bearer::new(realm, None).unwrap();
+            let asking = Asking { wire: &wire, context: &context, bearer: &bearer, credentials, registry: &registry };
+            check_realm(&asking).is_ok()
+        };
+        for (registry, realm, want) in [
+            ("https://r.io/", "https://auth.r.io/token", true),
+            ("https://r.io/", "http://r.io/token", false),
+            ("https://r.io/", "http://127.0.0.1:8080/token", false),
+            ("https://127.0.0.1:5000/", "http://127.0.0.1:5001/token", true),
+            ("http://10.0.0.1:5000/", "http://10.0.0.1:5001/token", true),
+            ("http://10.0.0.1:5000/", "http://10.0.0.2:5000/token", false),
+        ] {
+            assert_eq!(allowed(registry, realm, &password), want, "{registry} {realm}");
+        }
+        assert!(allowed("https://r.io/", "http://127.0.0.1:8080/token", &Credentials::Anonymous));
     }
 }

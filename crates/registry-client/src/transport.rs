@@ -159,7 +159,7 @@ impl Transports {
             .http2_initial_connection_window_size(options.windows.connection)
             .dns_resolver(Arc::new(Shared(self.resolver.clone())))
             .build()
-            .map_err(|error| SetupError { reason: format!("set up connections: {error:?}"), hint: None })
+            .map_err(|error| SetupError { reason: format!("set up connections: {error}"), hint: None })
     }
 
     /// Says what a failure of `reqwest` was. Where the server did not answer the TLS hello with TLS, looks at what it

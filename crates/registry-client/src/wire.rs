@@ -52,6 +52,8 @@ pub(crate) struct Message<'a> {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: &'a Payload<'a>,
+    /// Whether there is a secret in the payload: then it goes to the host of `url` and nowhere else.
+    pub(crate) secret: bool,
 }
 
 /// The head of an answer, and its body to come.
@@ -206,6 +208,9 @@ impl Wire {
             }
             tracing::debug!(from = %RedactedUrl::from(&url), to = %RedactedUrl::from(&next), "redirect");
             foreign |= !same_origin(&message.url, &next);
+            if foreign && message.secret {
+                return Err(refused_redirect(context, status, "it would take credentials to another host").into());
+            }
             url = next;
         }
     }

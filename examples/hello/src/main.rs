@@ -18,6 +18,10 @@ fn main() -> ExitCode {
         eprintln!("usage: polyarch-hello DIRECTORY");
         return ExitCode::from(2);
     };
+    if let Err(error) = std::fs::create_dir_all(&directory) {
+        eprintln!("failed to make the directory `{}`: {error}", directory.display());
+        return ExitCode::FAILURE;
+    }
     for machine in machine::ALL {
         let path = Path::new(&directory).join(format!("hello-{}", machine.suffix));
         if let Err(error) = write_program(&path, &elf::program(machine)) {

@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &Login, context: &mut Context) -> Outcome {
         Some(username) => username.clone(),
         None => ask_for_username(host)?,
     };
-    let password = if arguments.password_stdin { read_password()? } else { ask_for_password(host)? };
+    let password = if arguments.password_stdin { read_password()? } else { ask_for_password(host, context)? };
     let credentials = Credentials::Basic { username: username.clone(), password: password.clone() };
     let client = context.client(arguments.insecure)?;
     context.block_on(client.check_login(host, &credentials))??;
@@ -58,11 +58,19 @@ fn ask_for_username(host: &RegistryHost) -> Outcome<String> {
     }
 }
 
-fn ask_for_password(host: &RegistryHost) -> Outcome<Secret> {
+fn ask_for_password(host: &RegistryHost, context: &mut Context) -> Outcome<Secret> {
     ask_a_person("password", "give it with `--password-stdin`")?;
-    let password =
-        rpassword::prompt_password(format!("Password for {host}: ")).map_err(|error| reading_failed(&error))?;
-    some_password(password)
+    #[cfg(unix)]
+    crate::signals::terminal::remember();
+    let prompt = format!("Password for {host}: ");
+    // On a thread of its own, so that Ctrl-C is heard and the terminal's echo comes back.
+    let password = context.block_on(async {
+        match tokio::task::spawn_blocking(move || rpassword::prompt_password(prompt)).await {
+            Ok(password) => password,
+            Err(stopped) => Err(std::io::Error::other(stopped)),
+        }
+    })?;
+    some_password(password.map_err(|error| reading_failed(&error))?)
 }
 
 /// The whole of standard input, without the line feed that `echo` puts at its end.

@@ -1,6 +1,6 @@
 //! `polyarch manifest annotate`.
 
-use image::Platform;
+use image::{Platform, PlatformError};
 use lists::{AnnotateRequest, ClearField};
 
 use super::scratch::Scratch;
@@ -67,7 +67,7 @@ pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
         os_version: text("os-version"),
         variant: text("variant"),
         os_features: values.list("os-features").to_vec(),
-        platform: values.text("platform").map(Platform::parse).transpose().map_err(|error| refuse(&error))?,
+        platform: values.text("platform").map(platform).transpose().map_err(|error| refuse(&error))?,
         annotations: values.list("annotation").iter().map(|text| annotation(text)).collect::<Outcome<_>>()?,
         clear: values
             .list("clear")
@@ -85,10 +85,42 @@ pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
     Ok(())
 }
 
+/// The platform to set. A variant that goes without saying, as `v8` of `arm64`, is set if somebody says it: the list is
+/// to have what its maker wrote, as with `--variant`.
+fn platform(text: &str) -> Result<Platform, PlatformError> {
+    let mut platform = Platform::parse(text)?;
+    if platform.variant.is_empty() && text.split('/').nth(2).is_some() {
+        let said = match platform.architecture.as_str() {
+            "arm64" => "v8",
+            "amd64" => "v1",
+            _ => "",
+        };
+        said.clone_into(&mut platform.variant);
+    }
+    Ok(platform)
+}
+
 /// `name=value`.
 fn annotation(text: &str) -> Outcome<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Failure::new(Exit::Failure, format!("`{text}` is not an annotation: expected `NAME=VALUE`"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::platform;
+
+    #[test]
+    fn a_variant_that_is_written_out_is_not_dropped() {
+        let variant = |text| platform(text).unwrap().variant;
+        assert_eq!(variant("linux/arm64/v8"), "v8");
+        assert_eq!(variant("linux/aarch64/8"), "v8");
+        assert_eq!(variant("linux/amd64/v1"), "v1");
+        assert_eq!(variant("linux/amd64/v3"), "v3");
+        assert_eq!(variant("linux/arm/7"), "v7");
+        assert_eq!(variant("linux/arm64"), "");
+        assert_eq!(variant("linux/amd64"), "");
     }
 }

@@ -4,7 +4,7 @@ use lists::DraftSummary;
 
 use super::{Arity, Flag, Kind, Values, Verb};
 use crate::context::Context;
-use crate::output::{Outcome, table};
+use crate::output::{Outcome, escape_line, table};
 
 /// Usage and flags.
 pub(super) const VERB: Verb = Verb {
@@ -45,6 +45,6 @@ pub(super) fn run(values: &Values, context: &mut Context) -> Outcome {
 fn name(draft: &DraftSummary) -> String {
     match &draft.reference {
         Some(reference) => reference.to_string(),
-        None => draft.path.display().to_string(),
+        None => escape_line(&draft.path.display().to_string()).into_owned(),
     }
 }

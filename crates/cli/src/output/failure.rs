@@ -70,7 +70,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
             Some(store) if store.source.is_some() => String::new(),
             _ => error.to_string(),
         };
-        if !text.is_empty() && !message.ends_with(&text) {
+        // The parent may have told it in brackets.
+        if !text.is_empty() && !message.trim_end_matches(')').ends_with(text.trim_end_matches(')')) {
             if !message.is_empty() {
                 message.push_str(": ");
             }

@@ -10,7 +10,7 @@ mod table;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 
-pub(crate) use escape::escape;
+pub(crate) use escape::{escape, escape_json, escape_line};
 pub(crate) use failure::{Failure, Outcome, chain};
 pub(crate) use table::table;
 
@@ -76,7 +76,7 @@ impl Output {
     pub(crate) fn json(&mut self, report: &impl serde::Serialize) -> Outcome {
         let text = serde_json::to_string_pretty(report)
             .map_err(|error| Failure::chain(Exit::Failure, &error).context("failed to write the report as JSON"))?;
-        self.line(text);
+        self.line(escape_json(&text));
         Ok(())
     }
 

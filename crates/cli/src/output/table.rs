@@ -1,9 +1,12 @@
 //! Columns.
 
-/// Lines with a heading whose columns are aligned: three blanks between columns, none at the end of a line.
+use super::escape_line;
+
+/// Lines with a heading whose columns are aligned: three blanks between columns, none at the end of a line. What stands
+/// in a cell may come from elsewhere, and stays in it.
 pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
     let mut lines: Vec<Vec<String>> = vec![heading.iter().map(ToString::to_string).collect()];
-    lines.extend(rows);
+    lines.extend(rows.into_iter().map(|row| row.iter().map(|cell| escape_line(cell).into_owned()).collect()));
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..heading.len()).map(|column| width(column).unwrap_or(0) + 3).collect();
     lines

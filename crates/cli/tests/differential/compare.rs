@@ -54,6 +54,7 @@ fn user(scenario: &Scenario, world: &World) -> Sandbox {
     world.reset();
     world.lab.set_quirks(scenario.quirks.clone());
     world.lab.set_auth(scenario.auth.clone());
+    scenario.faults.iter().for_each(|fault| world.lab.fault(fault.clone()));
     let mut user = Sandbox::new();
     if let Some(authority) = world.lab.ca_pem_path() {
         user.set("SSL_CERT_FILE", authority);

@@ -4,7 +4,7 @@
 //! digest that the tag had at the beginning. What stands in braces is for polyarch alone. A line that begins with `!` does
 //! something to the registry or to the store; one with `@` is a whole command line instead of one of `manifest`.
 
-use lab::{Auth, Quirks};
+use lab::{Auth, Fault, Quirks};
 
 use crate::world::World;
 
@@ -26,6 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) auth: Auth,
     /// Whether the user has logged in, as `user` with `secret`.
     pub(crate) logged_in: bool,
+    /// What goes wrong at the registry.
+    pub(crate) faults: Vec<Fault>,
     /// Whether it is played with both programs in turn as well.
     pub(crate) mixed: bool,
     pub(crate) lines: Vec<String>,
@@ -41,6 +43,7 @@ impl Scenario {
             quirks: Quirks::default(),
             auth: Auth::default(),
             logged_in: false,
+            faults: Vec::new(),
             mixed: false,
             lines,
         }
@@ -58,6 +61,11 @@ impl Scenario {
 
     pub(crate) fn auth(mut self, auth: impl Into<Auth>) -> Self {
         self.auth = auth.into();
+        self
+    }
+
+    pub(crate) fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
         self
     }
 

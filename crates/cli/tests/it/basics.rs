@@ -30,6 +30,27 @@ fn control_characters_in_arguments_do_not_reach_the_terminal() {
 }
 
 #[test]
+fn debug_says_on_stderr_what_is_asked_and_changes_nothing_else() {
+    let lab = lab::Lab::start();
+    lab::images::image("linux/amd64", 1, lab::images::Flavour::Oci).push(&lab, "app", Some("v1"));
+    let sandbox = Sandbox::new();
+    let image = lab.reference("app", "v1");
+    let plain = sandbox.polyarch(&["manifest", "inspect", &image]);
+    let debug = sandbox.polyarch(&["-D", "manifest", "inspect", &image]);
+    assert_eq!((plain.code, &plain.stdout, plain.stderr.as_str()), (debug.code, &debug.stdout, ""));
+    assert!(debug.stderr.contains("/v2/app/manifests/v1"), "{}", debug.shown());
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_said_so_and_survived() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set("POLYARCH_LOG", "=!");
+    let run = sandbox.words("version");
+    assert_eq!(run.code, Some(0));
+    assert!(run.stderr.starts_with("warning: `POLYARCH_LOG` is not understood: "), "{}", run.shown());
+}
+
+#[test]
 fn completions_name_the_verbs_of_manifest() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = Sandbox::new().words(&format!("completion {shell}")).success();

@@ -9,7 +9,7 @@ use image::Target;
 use lab::images::{Flavour, image, random};
 use lab::{Fault, FaultKind, Lab};
 use polyarch_registry_client::{ClientError, ClientOptions, ErrorKind, RegistryClient, Repository, Timeouts};
-use settings::CredentialStore;
+use settings::{CredentialStore, Credentials, Secret};
 
 use crate::scripted::{Scripted, answer, header};
 use crate::support::{blob, client, client_with, in_repository, name, options, repository, tag, user};
@@ -142,7 +142,14 @@ async fn error_bodies_are_bounded_and_escaped() {
     let error = scripted(&server).get_manifest(&tag("v1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.body().unwrap().len() < 4096);
-    assert!(error.to_string().len() < 8192);
+    assert!(error.to_string().len() < 500, "{error}");
+
+    let errors = format!(r#"{{"code":"DENIED","message":"{}"}},"#, "x".repeat(1000)).repeat(30);
+    let body = format!(r#"{{"errors":[{}]}}"#, errors.trim_end_matches(','));
+    let server = Scripted::start(vec![answer("403 Forbidden", &[], body.as_bytes())]).await;
+    let error = scripted(&server).get_manifest(&tag("v1")).await.unwrap_err();
+    assert_eq!(error.codes().len(), 30);
+    assert!(error.to_string().len() < 1200 && error.to_string().ends_with("; 26 more)"), "{error}");
 }
 
 #[tokio::test]
@@ -240,6 +247,44 @@ async fn writes_are_not_turned_into_reads() {
     .await;
     let session = scripted(&server).start_upload().await.unwrap();
     assert!(session.location().as_str().ends_with("/v2/elsewhere/blobs/uploads/u1"));
+}
+
+/// The form that an identity token is posted in used to follow redirects to wherever they led.
+#[tokio::test]
+async fn an_identity_token_is_not_posted_to_whoever_a_token_server_names() {
+    let server = Scripted::start_with(|_, head| {
+        let host = header(head, "host").unwrap();
+        if head.starts_with("POST /token") {
+            let port = host.rsplit(':').next().unwrap();
+            let elsewhere = format!("http://localhost:{port}/elsewhere");
+            return answer("307 Temporary Redirect", &[("Location", &elsewhere)], b"");
+        }
+        let challenge = format!("Bearer realm=\"http://{host}/token\"");
+        answer("401 Unauthorized", &[("WWW-Authenticate", &challenge)], b"")
+    })
+    .await;
+    let credentials = Credentials::IdentityToken(Secret::new("identity"));
+    let store = CredentialStore::empty().with(server.host(), credentials);
+    let app = RegistryClient::new(options(), Arc::new(store)).repository(&server.host(), &name("app"));
+    let error = app.get_manifest(&tag("v1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TokenServer);
+    assert!(error.to_string().contains("it would take credentials to another host"), "{error}");
+    assert!(server.requests().iter().all(|head| !head.contains("/elsewhere")), "{:#?}", server.requests());
+}
+
+/// A lost connection was taken for a sign that it had to be HTTPS after all, which the server had just shown it is not.
+#[tokio::test]
+async fn a_connection_that_is_lost_after_plain_http_was_found_is_not_blamed_on_tls() {
+    let lab = Lab::start();
+    image("linux/amd64", 1, Flavour::Oci).push(&lab, "app", Some("v1"));
+    lab.fault(Fault::on("GET", "/manifests/", FaultKind::Drop));
+    let error = repository(&lab, "app").get_manifest(&tag("v1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error:?}");
+    assert!(error.url().as_str().starts_with("http://"), "{error}");
+    assert_eq!(lab.count(), 4, "tried as often as any other request");
+    lab.clear_faults();
+    lab.fault(Fault::on("GET", "/manifests/", FaultKind::Drop).times(3));
+    repository(&lab, "app").get_manifest(&tag("v1")).await.unwrap();
 }
 
 #[tokio::test]

@@ -131,7 +131,8 @@ pub(super) fn all() -> Vec<Scenario> {
             "create --insecure R/t/app:l R/t/app:amd64 R/t/app:nope
              inspect R/t/app:l R/t/app:amd64
              create --insecure R/t/app:m R/t/app:nope R/t/app:amd64
-             create --insecure R/t/app:m R/t/none:nope",
+             create --insecure R/t/app:m R/t/none:nope
+             create --insecure R/t/app:m R/t/app:nope UPPER",
         ),
         plain(
             "a list as source is refused when asked to",

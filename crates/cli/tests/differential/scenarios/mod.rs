@@ -2,6 +2,7 @@
 
 mod annotate;
 mod create;
+mod errors;
 mod inspect;
 mod push;
 mod references;
@@ -19,6 +20,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         create::all(),
         annotate::all(),
         inspect::all(),
+        errors::all(),
         push::all(),
         store::all(),
         transport::all(),
