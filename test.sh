@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format, lints, tests, examples. `--real` installs the real clients (Debian packages) and runs the scenarios with them.
+# Format, lints, tests, examples. `--real` installs the real clients (Debian packages, as root) and runs the scenarios
+# with them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -11,20 +12,31 @@ for argument in "$@"; do
   esac
 done
 
-step() { printf '\n== %s\n' "$*"; }
+missing() { # missing WHAT HOW-TO-GET-IT
+  echo "test.sh: $1 is missing: $2" >&2
+  exit 1
+}
+rust="install it with rustup (https://rustup.rs)"
+command -v cargo >/dev/null 2>&1 || missing "\`cargo\`" "$rust"
+version=$(cargo --version | sed 's/^cargo [0-9]*\.\([0-9]*\).*/\1/')
+[ "$version" -ge 90 ] || missing "Rust 1.90 or later ($(cargo --version) is here)" "$rust"
+cargo fmt --version >/dev/null 2>&1 || missing "\`rustfmt\`" "\`rustup component add rustfmt\`"
+cargo clippy --version >/dev/null 2>&1 || missing "\`clippy\`" "\`rustup component add clippy\`"
+command -v cc >/dev/null 2>&1 || command -v "${CC:-cc}" >/dev/null 2>&1 ||
+  missing "a C compiler" "\`apt-get install gcc libc6-dev\`, \`dnf install gcc\` or \`xcode-select --install\`"
+if [ -n "$real" ] && [ "$(id -u)" -ne 0 ]; then
+  echo "test.sh: \`--real\` starts daemons and containers: run it as root" >&2
+  exit 1
+fi
 
-if ! command -v cargo >/dev/null 2>&1; then
-  echo "test.sh: \`cargo\` is missing: install Rust 1.90 or later with rustup" >&2
-  exit 1
-fi
-if ! command -v cc >/dev/null 2>&1; then
-  echo "test.sh: a C compiler is missing: \`apt-get install gcc\`" >&2
-  exit 1
-fi
+step() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS"; }
+checkout() { git status --porcelain 2>/dev/null || true; }
+before=$(checkout)
 
 if [ -n "$real" ]; then
   step "real clients"
   testing/real-clients.sh
+  # From here on a client that is missing is a failure, not a test left out.
   export POLYARCH_REAL=1
 fi
 
@@ -44,11 +56,17 @@ fi
 step "tests"
 cargo test --workspace --locked --quiet
 
+if [ -n "$real" ]; then
+  step "layouts, with skopeo"
+  cargo test --locked --quiet -p polyarch-store --test real -- --ignored
+fi
+
 step "quickstart"
 ./quickstart.sh
 
-if [ -n "$(git status --porcelain 2>/dev/null)" ]; then
+if [ "$(checkout)" != "$before" ]; then
   echo "test.sh: the run changed the checkout:" >&2
-  git status --porcelain >&2
+  checkout >&2
   exit 1
 fi
+step "all green"

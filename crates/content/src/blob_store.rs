@@ -88,6 +88,9 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Drops a stage. It is no error if it is gone.
     async fn discard(&self, stage: &StageId) -> Result<(), ContentError>;
 
+    /// Drops a stage whose writer is going away in the middle, without waiting. One that stays is cleared away later.
+    fn abandon(&self, _stage: &StageId) {}
+
     /// Reads `range` of a blob, which lies within its size.
     async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<ByteStream, ContentError>;
 

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use image::{Algorithm, Digest};
 
-use crate::blob_store::{BlobWriter, ByteSource, Claim, Placed, Resumed};
+use crate::blob_store::{BlobStore, BlobWriter, ByteSource, Claim, Placed, Resumed};
 use crate::metadata_store::{BlobContent, BlobRecord, Upload, UploadContent};
-use crate::{ContentError, ContentStore, RepositoryId, UploadId};
+use crate::{ContentError, ContentStore, RepositoryId, StageId, UploadId};
 
 /// What was read of a source while it might still be small.
 enum Beginning {
@@ -53,6 +53,21 @@ async fn pour(writer: &mut dyn BlobWriter, source: &mut ByteSource) -> Result<()
     Ok(())
 }
 
+/// A stage that goes away with the future that fills it, if that is dropped in the middle: a transfer whose other half
+/// failed, or Ctrl-C. Stages of upload sessions stay, their clients come back.
+struct Unfinished<'a> {
+    blobs: &'a dyn BlobStore,
+    stage: Option<StageId>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(stage) = &self.stage {
+            self.blobs.abandon(stage);
+        }
+    }
+}
+
 impl ContentStore {
     /// Writes a blob whose digest is known, and makes `repository` hold it. Durable when it returns.
     ///
@@ -73,6 +88,7 @@ impl ContentStore {
             }
             Beginning::Part(first, mut rest) => {
                 let mut writer = self.blobs.stage(digest.algorithm()).await?;
+                let mut unfinished = Unfinished { blobs: &*self.blobs, stage: Some(writer.stage().clone()) };
                 let poured = async {
                     writer.write(first).await?;
                     pour(&mut *writer, &mut rest).await?;
@@ -82,7 +98,9 @@ impl ContentStore {
                     writer.abort().await;
                     return Err(error);
                 }
-                stored(digest, writer.commit(digest).await?)
+                let placed = writer.commit(digest).await?;
+                unfinished.stage = None;
+                stored(digest, placed)
             }
         };
         self.metadata.add_blob(repository, &record, None, claim).await?;

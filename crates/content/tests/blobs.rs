@@ -48,6 +48,36 @@ async fn ranges_are_cut_to_the_blob() {
     }
 }
 
+/// The other half of a transfer failed, or somebody pressed Ctrl-C: the bytes so far used to stay on the disk.
+#[tokio::test]
+async fn a_blob_whose_writer_goes_away_in_the_middle_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let app = repository("app");
+    let bytes = noise(LARGE, 3);
+    let endless = || Box::pin(source(&bytes).chain(futures_util::stream::pending()));
+    let digest = Digest::sha256(&bytes);
+    let put = store.put_blob(&app, &digest, None, endless());
+    let staged = || {
+        let files = std::fs::read_dir(directory.path().join("uploads")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>()
+    };
+    let mut seen = 0;
+    tokio::select! {
+        _ = put => panic!("the source has no end"),
+        () = async {
+            while seen == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                seen = staged();
+            }
+        } => {}
+    }
+    assert!(seen > 0);
+    assert_eq!(staged(), 0);
+    let digest = support::put(&store, &app, &bytes).await;
+    assert_eq!(get(&store, &app, &digest).await.unwrap(), bytes);
+}
+
 #[tokio::test]
 async fn wrong_digest_wrong_size_and_a_broken_source_leave_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -14,6 +14,8 @@ use crate::file_name::file_name;
 
 /// What our temporary files and directories begin with. No name that docker makes begins with a dot.
 const TEMPORARY: &str = ".polyarch-";
+/// Most bytes of an entry's file: a manifest of 4 MiB in base64, and once more as JSON in which all is escaped.
+const LONGEST: u64 = 32 << 20;
 /// After this long a temporary file belongs to a process that was killed.
 const STALE: Duration = Duration::from_secs(3600);
 
@@ -223,7 +225,12 @@ impl Drafts {
     /// Keeps other polyarch processes from changing the list until the guard is dropped. Docker knows no lock.
     pub(crate) fn lock(&self, list: &Reference) -> Option<File> {
         // Where directories cannot be opened or locked, two processes that change one entry race, as docker's do.
-        let directory = File::open(self.path(list)).ok()?;
+        let path = self.path(list);
+        // To open a pipe that stands in its place would wait for a writer.
+        if !path.is_dir() {
+            return None;
+        }
+        let directory = File::open(path).ok()?;
         directory.lock().ok()?;
         Some(directory)
     }
@@ -251,17 +258,46 @@ impl Drafts {
     }
 }
 
+/// Why a file of the store cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it is a directory")]
+    Directory,
+    /// A pipe, a device, …: to open it could wait for ever, and to read it might not end.
+    #[error("it is not a file")]
+    Special,
+    #[error("it has more than {LONGEST} bytes")]
+    TooLong,
+}
+
+/// The bytes of a file of the store, if it is one.
+fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    use io::Read as _;
+
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(ReadError::Directory);
+    }
+    if !metadata.is_file() {
+        return Err(ReadError::Special);
+    }
+    // What it is said to have is not believed: it may grow while it is read.
+    let mut text = Vec::with_capacity(metadata.len().min(64 << 10) as usize);
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LONGEST { Err(ReadError::TooLong) } else { Ok(text) }
+}
+
 /// Reads one file. `None`: it is not there (any more).
 fn read_entry(list: &Reference, path: &Path) -> Result<Option<Entry>, ListError> {
-    let text = match fs::read(path) {
+    let text = match read_file(path) {
         Ok(text) => text,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(ReadError::Io(error)) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            return Err(ListError::damaged(list, path, "it is a directory"));
-        }
-        Err(error) => return Err(ListError::io("read", path, error)),
+        Err(ReadError::Io(error)) => return Err(ListError::io("read", path, error)),
+        Err(error) => return Err(ListError::damaged(list, path, error.to_string())),
     };
     Entry::from_json(&text).map(Some).map_err(|error| ListError::damaged(list, path, error.to_string()))
 }
@@ -279,7 +315,7 @@ pub(crate) fn read_directory(directory: &DraftDirectory) -> (Vec<Entry>, Vec<Str
         Err(error) => problems.push(error.to_string()),
         Ok(names) => {
             for name in names {
-                let read = fs::read(directory.path.join(&name)).map_err(|error| error.to_string());
+                let read = read_file(&directory.path.join(&name)).map_err(|error| error.to_string());
                 match read.and_then(|text| Entry::from_json(&text).map_err(|error| error.to_string())) {
                     Ok(entry) => entries.push(entry),
                     Err(error) => problems.push(format!("`{}`: {error}", name.to_string_lossy())),

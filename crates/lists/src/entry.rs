@@ -251,9 +251,15 @@ impl Entry {
         let reference: String = fields.require("Ref")?;
         let reference = Reference::parse(&reference).map_err(|error| wrong("Ref", error.to_string()))?;
         let embedded = Form::ALL.into_iter().find_map(|form| {
-            let json = fields.take(form.key())?.get().into();
+            let json: Box<str> = fields.take(form.key())?.get().into();
             Some(Embedded { form, json })
         });
+        if let Some(Embedded { form, json }) = &embedded
+            && go_json::depth(json.as_bytes()) > Limits::default().depth
+        {
+            // Indented, each level would take more room than the one before.
+            return Err(wrong(form.key(), format!("has more than {} levels", Limits::default().depth)));
+        }
         let old_platform = fields.take("Platform");
         let mut raw = match fields.parse::<String>("Raw")? {
             Some(raw) => {

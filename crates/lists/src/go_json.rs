@@ -67,6 +67,20 @@ pub(crate) fn compact_escaped(json: &[u8]) -> Vec<u8> {
     out
 }
 
+/// How deep arrays and objects are nested.
+pub(crate) fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for token in Tokens(json) {
+        match token {
+            b"{" | b"[" => depth += 1,
+            b"}" | b"]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 /// Writes a text as a JSON string, with quotes.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');

@@ -119,6 +119,34 @@ fn rm_removes_damaged_lists() {
 }
 
 /// Row 67.
+/// To read it never ended, or took all the memory there is.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_or_has_no_end_is_not_read() {
+    let (config, drafts) = drafts();
+    let directory = config.path().join("manifests").join(&names(config.path())[0]);
+    let file = fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
+    let good = fs::read(&file).unwrap();
+    let said = || drafts.read(&reference(LIST)).unwrap_err().to_string();
+
+    fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    assert!(said().ends_with("it is not a file"), "{}", said());
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    assert!(said().ends_with("it is not a file"), "{}", said());
+    fs::remove_file(&file).unwrap();
+    fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+    assert!(said().ends_with("it has more than 33554432 bytes"), "{}", said());
+
+    // Small here, and some gigabytes where it is indented.
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let text = String::from_utf8(good).unwrap();
+    let start = text.find("Manifest\":{").unwrap() + "Manifest\":".len();
+    fs::write(&file, format!("{}{deep}}}", &text[..start])).unwrap();
+    assert!(said().ends_with("Manifest` has more than 64 levels"), "{}", said());
+}
+
 #[test]
 fn rm_goes_through_all_lists_and_reports_what_failed() {
     let (config, drafts) = drafts();

@@ -7,6 +7,9 @@ use tempfile::TempDir;
 use crate::exit::Exit;
 use crate::output::{Failure, Outcome};
 
+/// Most bytes of a file that is copied: more than any entry has.
+const LONGEST: u64 = 64 << 20;
+
 /// The copy. It goes away with the value.
 pub(super) struct Scratch {
     _directory: TempDir,
@@ -30,6 +33,13 @@ impl Scratch {
             std::fs::create_dir_all(&to).map_err(failed)?;
             for entry in std::fs::read_dir(from).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
+                // Neither a pipe nor a device, which would not end, nor more than any entry has.
+                let metadata = std::fs::metadata(entry.path()).map_err(failed)?;
+                if !metadata.is_file() || metadata.len() > LONGEST {
+                    let path = entry.path();
+                    let message = format!("`{}` is not an entry of a draft", path.display());
+                    return Err(Failure::new(Exit::Failure, message).hint(format!("`manifest rm {list}` removes it")));
+                }
                 std::fs::copy(entry.path(), to.join(entry.file_name())).map_err(failed)?;
             }
         }

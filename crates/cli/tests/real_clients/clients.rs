@@ -1,6 +1,6 @@
 //! Which clients this machine has.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,22 +65,40 @@ const HIDE: &str = r#"for place in /run /var/lib /etc/docker; do
 done
 exec "$0" "$@""#;
 
+/// A server that does not outlive its test, even if that is killed.
+pub(crate) fn bound(sandbox: &Sandbox, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = sandbox.command("setpriv", &["--pdeathsig", "KILL", "--"]);
+    command.arg(program).args(arguments);
+    command
+}
+
+/// The flags of `unshare` for a view of the file system of one's own.
+const VIEW: [&str; 3] = ["--mount", "--propagation", "private"];
+
 /// A client with a view of the file system of its own: what it mounts is gone when it ends.
-pub(crate) fn apart(sandbox: &Sandbox, unshare: &[&str], program: &Path, arguments: &[&str]) -> Command {
-    let temporary = sandbox.path("tmp");
-    std::fs::create_dir_all(&temporary).expect("a directory for a test");
+pub(crate) fn apart(sandbox: &Sandbox, program: &Path, arguments: &[&str]) -> Command {
     let mut command = if is_root() {
-        let mut words: Vec<OsString> = vec!["--mount".into(), "--propagation".into(), "private".into()];
-        words.extend(unshare.iter().map(OsString::from));
-        words.extend(["sh", "-c", HIDE].map(OsString::from));
-        words.push(program.into());
-        words.extend(arguments.iter().map(OsString::from));
-        let mut command = sandbox.command("unshare", &[]);
-        command.args(words);
+        let mut command = sandbox.command("unshare", &VIEW);
+        command.args(["sh", "-c", HIDE]).arg(program);
         command
     } else {
-        sandbox.command(OsStr::new(program), arguments)
+        sandbox.command(program, &[])
     };
+    command.args(arguments);
+    settle(sandbox, command)
+}
+
+/// A daemon that has such a view, and whose processes are a family of their own that ends, all of it, with the first:
+/// also what runs in containers. Takes root.
+pub(crate) fn family(sandbox: &Sandbox, program: &Path, arguments: &[&str]) -> Command {
+    let mut command = bound(sandbox, "unshare", &VIEW);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", HIDE]).arg(program).args(arguments);
+    settle(sandbox, command)
+}
+
+fn settle(sandbox: &Sandbox, mut command: Command) -> Command {
+    let temporary = sandbox.path("tmp");
+    std::fs::create_dir_all(&temporary).expect("a directory for a test");
     // podman and skopeo read docker's configuration where this says, and want it to be there.
     command.env_remove("DOCKER_CONFIG").env_remove("DOCKER_HOST").env("TMPDIR", temporary);
     command

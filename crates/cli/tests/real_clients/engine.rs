@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::clients::{self, Runs, all, apart, find, may_mount};
+use crate::clients::{self, Runs, all, family, find, may_mount};
 use crate::process::{NothingStays, Running};
 use crate::sandbox::Run;
 use crate::world::World;
@@ -70,9 +70,7 @@ impl<'w> Engine<'w> {
             "--exec-opt",
             "native.cgroupdriver=cgroupfs",
         ];
-        // Its processes are a family of their own that ends, all of it, with the first: also what runs in containers.
-        let family = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-        let command = apart(sandbox, &family, &dockerd, &arguments);
+        let command = family(sandbox, &dockerd, &arguments);
         let mut daemon = Running::start("dockerd", command, sandbox.path("engine.log")).leads_family();
         let answers = |_: &str| {
             let said = sandbox.run(&docker, &["-H", &address, "version", "--format", "{{.Server.Version}}"]);

@@ -49,7 +49,7 @@ impl<'w> Podman<'w> {
             "--events-backend",
             "none",
         ];
-        let mut command = apart(&self.world.sandbox, &[], &self.program, &[&flags, arguments].concat());
+        let mut command = apart(&self.world.sandbox, &self.program, &[&flags, arguments].concat());
         command
             .env("CONTAINERS_CONF", self.world.sandbox.path("containers.conf"))
             .env("REGISTRY_AUTH_FILE", self.world.sandbox.path("auth.json"));

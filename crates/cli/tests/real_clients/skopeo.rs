@@ -22,7 +22,7 @@ impl<'w> Skopeo<'w> {
     /// Runs a command that must succeed, and gives what it printed.
     #[track_caller]
     pub(crate) fn skopeo(&self, arguments: &[&str]) -> String {
-        let mut command = apart(&self.world.sandbox, &[], &self.program, arguments);
+        let mut command = apart(&self.world.sandbox, &self.program, arguments);
         let output = command.env("REGISTRY_AUTH_FILE", self.world.sandbox.path("auth.json")).output().unwrap();
         let run = Run {
             line: format!("skopeo {}", arguments.join(" ")),

@@ -31,7 +31,7 @@ impl World {
         let sandbox = Sandbox::new();
         let check = NothingStays::of(&sandbox.path(""));
         let data = sandbox.path("registry").display().to_string();
-        let command = sandbox.command(POLYARCH, &["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+        let command = clients::bound(&sandbox, POLYARCH, &["serve", "--listen", "127.0.0.1:0", "--data", &data]);
         let mut running = Running::start("polyarch serve", command, sandbox.path("registry.log"));
         let host = running.says("listening on http://");
         Self { registry: Registry { running, host, ends_well: true }, _check: check, sandbox }
@@ -47,7 +47,7 @@ impl World {
             data.display()
         );
         std::fs::write(&configuration, text).unwrap();
-        let command = self.sandbox.command(&program, &["serve", configuration.to_str().unwrap()]);
+        let command = clients::bound(&self.sandbox, &program, &["serve", configuration.to_str().unwrap()]);
         let mut running = Running::start("docker-registry", command, self.sandbox.path("docker-registry.log"));
         let host = format!("127.0.0.1:{}", running.says("listening on 127.0.0.1:"));
         Some(Registry { running, host, ends_well: false })

@@ -326,6 +326,11 @@ impl BlobStore for DiskBlobStore {
         .await?
     }
 
+    fn abandon(&self, stage: &StageId) {
+        // One that stays is cleared away when the directory is opened next.
+        let _ = self.inner.disk.remove(&self.inner.layout.stage(stage));
+    }
+
     async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<ByteStream, ContentError> {
         let (inner, blob) = (self.inner.clone(), blob.clone());
         // The first bytes come with the opening: a small blob costs one hop.
