@@ -56,11 +56,6 @@ fi
 step "tests"
 cargo test --workspace --locked --quiet
 
-if [ -n "$real" ]; then
-  step "layouts, with skopeo"
-  cargo test --locked --quiet -p polyarch-store --test real -- --ignored
-fi
-
 step "quickstart"
 ./quickstart.sh
 

@@ -52,6 +52,7 @@ impl Repository {
             skip: 0,
             failures: 0,
             open: None,
+            last: None,
             verify: Some(Verify::new(descriptor)),
         };
         download.reopen().await?;
@@ -124,6 +125,9 @@ struct Download {
     /// Failures since the last byte.
     failures: u32,
     open: Option<Open>,
+    /// The last bytes, which are handed on only when all of them were found right: whoever passes them on could not take
+    /// them back.
+    last: Option<Bytes>,
     verify: Option<Verify>,
 }
 
@@ -205,6 +209,10 @@ impl Download {
                     if let Some(verify) = &mut self.verify {
                         verify.update(&bytes).await;
                     }
+                    if received == self.size {
+                        self.last = Some(bytes);
+                        continue;
+                    }
                     return Ok(Some(bytes));
                 }
                 Ok(None) if self.received < self.size && !open.framed => None,
@@ -235,7 +243,7 @@ impl Download {
         let (Some(open), Some(verify)) = (self.open.take(), self.verify.take()) else { return Ok(None) };
         let error = if self.received == self.size {
             match verify.finish().await {
-                Ok(digest) if digest == self.digest => return Ok(None),
+                Ok(digest) if digest == self.digest => return Ok(self.last.take()),
                 Ok(digest) => wrong_digest(&open.context, &self.digest, &digest),
                 Err(failure) => open.context.failure(ErrorKind::Source).source(failure).into(),
             }

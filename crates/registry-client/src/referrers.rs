@@ -97,9 +97,12 @@ impl Repository {
     /// Adds a referrer to the fall-back tag of its subject, for registries that do not keep referrers themselves: those
     /// whose answer to [`Repository::put_manifest`] had no `subject`. Does nothing if it is there.
     ///
-    /// Two that do this at the same moment can lose one of the two: the protocol has no lock.
+    /// Two processes that do this at the same moment can lose one of the two: the protocol has no lock. Within one the
+    /// second waits for the first.
     pub async fn add_fallback_referrer(&self, subject: &Digest, referrer: &Descriptor) -> Result<(), ClientError> {
         let tag = self.fallback_tag(subject)?;
+        let registry = self.registry();
+        let _turn = registry.fallback_gate.lock().await;
         let edit = match self.fallback_index(subject).await? {
             Some(index) => {
                 if index.children().iter().any(|child| child.digest == referrer.digest) {

@@ -48,6 +48,8 @@ pub(crate) struct Registry {
     lanes: Lanes,
     /// The registry has no referrers API.
     pub(crate) no_referrers: AtomicBool,
+    /// Held by the request that adds to the index of a fall-back tag.
+    pub(crate) fallback_gate: tokio::sync::Mutex<()>,
     /// The registry does not take a blob with the `POST`.
     pub(crate) no_single_post: AtomicBool,
     /// The registry takes it ill to be asked for a mount without `from`.
@@ -148,6 +150,7 @@ impl Registry {
             tokens: Tokens::default(),
             lanes,
             no_referrers: AtomicBool::new(false),
+            fallback_gate: tokio::sync::Mutex::default(),
             no_single_post: AtomicBool::new(false),
             no_discovery: AtomicBool::new(false),
         }

@@ -6,6 +6,7 @@ mod layout;
 mod local;
 mod location;
 mod reader;
+mod referrer;
 mod registry;
 mod stores;
 mod traits;

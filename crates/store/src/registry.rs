@@ -6,6 +6,7 @@ use image::{Descriptor, Digest, Document, Reference, RepositoryName, Tag, Target
 use registry_client::{Access, BlobSource, ClientError, ErrorKind, Placement, Repository, SourceError, SourceStream};
 
 use crate::error::{StoreError, StoreErrorKind};
+use crate::referrer::describe;
 use crate::traits::{
     BlobOrigin, BlobPlacement, BlobReader, DeleteDocuments, ImageStore, ListReferrers, ListTags, Medium, PutReport,
 };
@@ -156,6 +157,13 @@ impl ImageStore for RegistryStore {
     async fn put_document(&self, document: &Document, tag: Option<&Tag>) -> Result<PutReport, StoreError> {
         let target = tag.map_or_else(|| Target::Digest(document.digest().clone()), |tag| Target::Tag(tag.clone()));
         let put = self.repository.put_manifest(document, tag).await.map_err(self.failed(&target))?;
+        // A registry that keeps referrers itself says so; else it is the client's to write them down
+        // (distribution-spec, "Pushing Manifests with Subject").
+        if let Some(subject) = document.subject().filter(|_| put.subject.is_none()) {
+            let referrer = describe(document);
+            let noted = self.repository.add_fallback_referrer(&subject.digest, &referrer).await;
+            noted.map_err(self.failed(&target))?;
+        }
         Ok(PutReport { reported_digest: put.digest })
     }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use image::{Digest, RepositoryName, Tag, Target};
 use lab::Lab;
 use lab::images::{self, Flavour, Image};
@@ -56,6 +56,33 @@ async fn repositories_share_blobs_and_nothing_else() {
         assert_ne!(other.spell(&v1()), app.spell(&v1()));
     }
     assert_eq!(app.spell(&v1()), "local:docker.io/library/app:v1");
+}
+
+/// A push from a damaged data directory used to send all of the bytes before it noticed.
+#[tokio::test]
+async fn the_last_bytes_of_a_blob_that_went_bad_are_not_handed_on() {
+    let data = tempfile::tempdir().unwrap();
+    let store = opened::local(data.path(), "app").await;
+    let image = images::maker("linux/amd64").size(700_000).make();
+    put(&*store, &image, "v1").await;
+    let layer = &image.blobs[1].0;
+    let name = layer.digest.hex();
+    let path = data.path().join("blobs/sha256").join(&name[..2]).join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    let mut reader = store.blob(layer).await.unwrap();
+    let mut handed_on = 0;
+    let error = loop {
+        match reader.next().await.unwrap() {
+            Ok(piece) => handed_on += piece.len() as u64,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind, StoreErrorKind::Invalid, "{error:?}");
+    assert!(0 < handed_on && handed_on < layer.size, "{handed_on} of {}", layer.size);
+    assert!(reader.next().await.is_none());
 }
 
 #[tokio::test]

@@ -178,3 +178,40 @@ async fn errors_say_what_they_are_and_keep_their_cause() {
     assert_eq!(error.kind, StoreErrorKind::Network, "{error:?}");
     assert!(error.to_string().contains(&gone));
 }
+
+/// Referrers that a registry does not keep itself were lost: nobody wrote them under the fall-back tag.
+#[tokio::test]
+async fn referrers_are_noted_where_the_registry_does_not_keep_them() {
+    for quirks in [Quirks::default(), Quirks::no_referrers()] {
+        let keeps_them = quirks == Quirks::default();
+        let lab = Lab::builder().quirks(quirks).start();
+        let subject = images::image("linux/amd64", 1, Flavour::Oci);
+        subject.push(&lab, "app", Some("v1"));
+        let store = registry(&lab, "app");
+        let artifacts: Vec<_> = ["a/1", "a/2", "a/3"]
+            .map(|kind| images::artifact(kind, kind.to_owned(), Some(&subject.descriptor())))
+            .into();
+        for artifact in &artifacts {
+            artifact.push_blobs(&lab, "app");
+        }
+        // All at once: each of them changes the same index.
+        let puts = artifacts.iter().map(|artifact| store.put_document(&artifact.document, None));
+        for put in join_all(puts).await {
+            put.unwrap();
+        }
+        let mut found = store.referrers().unwrap().list_referrers(subject.digest()).await.unwrap();
+        found.sort_by(|a, b| a.artifact_type.cmp(&b.artifact_type));
+        let kinds: Vec<_> = found.iter().map(|found| found.artifact_type.as_deref().unwrap()).collect();
+        assert_eq!(kinds, ["a/1", "a/2", "a/3"]);
+        for (found, artifact) in found.iter().zip(&artifacts) {
+            assert_eq!(&found.digest, artifact.digest());
+            assert_eq!(found.annotation("org.example.kind"), found.artifact_type.as_deref());
+        }
+        let fallback = format!("sha256-{}", subject.digest().hex());
+        assert_eq!(lab.tags("app").contains(&fallback), !keeps_them, "{:?}", lab.tags("app"));
+        // A document without a subject costs nothing more.
+        lab.clear_log();
+        store.put_document(&subject.document, None).await.unwrap();
+        assert_eq!(lab.count(), 1, "{:#?}", lab.lines());
+    }
+}

@@ -182,3 +182,25 @@ async fn a_redirect_to_another_host_gets_no_credentials() {
     assert_eq!(read(app.get_blob(&blob(&bytes)).await.unwrap()).await.unwrap(), bytes);
     assert_eq!(lab.log().iter().filter(|request| request.header("range").is_some()).count(), 2);
 }
+
+/// Whoever passes the bytes on, to a registry that does not look, used to have passed all of them on by then.
+#[tokio::test]
+async fn the_last_bytes_of_a_wrong_blob_are_not_handed_on() {
+    let lab = Lab::start();
+    for size in [1, 1000, 400_000] {
+        let bytes = lab::images::random(size, size);
+        lab.put_blob("app", bytes.clone());
+        lab.fault(Fault::on("GET", "/blobs/", FaultKind::WrongBytes));
+        let mut stream = repository(&lab, "app").get_blob(&blob(&bytes)).await.unwrap();
+        let mut handed_on = 0;
+        let error = loop {
+            match stream.next().await.unwrap() {
+                Ok(chunk) => handed_on += chunk.len() as u64,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::DigestMismatch);
+        assert!(handed_on < size, "{handed_on} of {size}");
+        lab.clear_faults();
+    }
+}

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::error::LayoutError;
 use super::files::Files;
+use crate::referrer::describe;
 
 /// The annotation that is a tag (image-spec, `annotations.md`).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -258,18 +259,4 @@ pub(crate) fn referrers(files: &Files, index: &Document, subject: &Digest) -> Re
         }
     }
     Ok(found)
-}
-
-/// A referrer's descriptor (distribution-spec, "Listing Referrers").
-fn describe(document: &Document) -> Descriptor {
-    let (artifact_type, annotations) = match (document.manifest(), document.index()) {
-        (Some(manifest), _) => {
-            let fallback = || Some(manifest.config.media_type.to_string());
-            let stated = manifest.artifact_type.clone().filter(|text| !text.is_empty());
-            (stated.or_else(fallback), manifest.annotations.clone())
-        }
-        (None, Some(index)) => (index.artifact_type.clone(), index.annotations.clone()),
-        (None, None) => (None, serde_json::Map::new()),
-    };
-    Descriptor { artifact_type, annotations, ..document.descriptor() }
 }
