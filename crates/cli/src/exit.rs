@@ -46,6 +46,11 @@ impl Exit {
         Self::Terminated,
     ];
 
+    /// Whether a signal ended it.
+    pub fn is_signal(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Terminated)
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
         self as u8

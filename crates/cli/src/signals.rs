@@ -1,11 +1,19 @@
 //! Ctrl-C and SIGTERM.
 //!
-//! Handlers of our own, though the system's default would do the same on a plain command line: for process 1 of a
-//! container the default is to ignore them.
+//! Handlers of our own: for process 1 of a container the system's default is to ignore them, and what a command has
+//! staged so far should not stay behind. Once they are there the default does not come back, so whoever makes them has
+//! to listen until the process ends.
 
 use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::exit::Exit;
+
+/// How long a command may take to put its things away. It drops files; what takes longer waits for somebody else: a
+/// helper, a reader of our output, a lock.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
 /// Which of them came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +85,29 @@ pub(crate) async fn end_process() {
     // Where no handler can be had the system's default stays, which ends the process too.
     if let Ok(mut signals) = Signals::new() {
         let signal = signals.next().await;
-        #[cfg(unix)]
-        terminal::restore();
-        std::process::exit(i32::from(signal.exit().code()));
+        end(signal);
     }
+}
+
+/// Tells the command when one of them comes, and ends the process if it is still there after [`GRACE`], or when the
+/// next one comes.
+pub(crate) async fn end_command(told: watch::Sender<Option<Signal>>) {
+    let Ok(mut signals) = Signals::new() else { return };
+    let signal = signals.next().await;
+    #[cfg(unix)]
+    terminal::restore();
+    told.send_replace(Some(signal));
+    tokio::select! {
+        () = tokio::time::sleep(GRACE) => {}
+        _ = signals.next() => {}
+    }
+    end(signal);
+}
+
+fn end(signal: Signal) -> ! {
+    #[cfg(unix)]
+    terminal::restore();
+    std::process::exit(i32::from(signal.exit().code()));
 }
 
 /// The terminal while a password is asked for: whoever ends the process then has to bring the echo back.

@@ -18,7 +18,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>, environment: Environ
     match call(arguments) {
         Call::PluginMetadata => {
             let outcome = output.json(&plugin_metadata());
-            finish(output, outcome, ERROR)
+            finish(&mut output, outcome, ERROR)
         }
         Call::Run(program, line) => run(program, line, environment, output),
     }
@@ -42,11 +42,15 @@ fn run(program: Program, mut line: Vec<OsString>, environment: Environment, outp
     let mut context = Context::new(program, environment, cli.global, output);
     log_to_stderr(&mut context);
     let (outcome, prefix) = match (cli.command, manifest_line) {
-        (Command::Manifest, manifest_line) => (manifest::run(manifest_line.unwrap_or_default(), &mut context), ""),
+        (Command::Manifest, manifest_line) => {
+            // Docker reads its configuration before anything else. Without a home whoever needs one says so.
+            let _ = context.credentials();
+            (manifest::run(manifest_line.unwrap_or_default(), &mut context), "")
+        }
         (command, _) => (commands::run(command, &mut context), ERROR),
     };
     context.tell_warnings();
-    finish(context.into_output(), outcome, prefix)
+    finish(&mut context.output, outcome, prefix)
 }
 
 fn parse(program: Program, line: Vec<OsString>) -> Result<Cli, clap::Error> {
@@ -69,9 +73,11 @@ fn tell_usage(error: &clap::Error, mut output: Output) -> Exit {
     Exit::Success
 }
 
-fn finish(mut output: Output, outcome: Outcome, prefix: &str) -> Exit {
+fn finish(output: &mut Output, outcome: Outcome, prefix: &str) -> Exit {
     match outcome.and_then(|()| output.finish()) {
         Ok(()) => Exit::Success,
+        // Who pressed Ctrl-C knows why it ended.
+        Err(failure) if failure.exit.is_signal() => failure.exit,
         Err(failure) => {
             output.failure(&failure, prefix);
             failure.exit

@@ -283,7 +283,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     if !metadata.is_file() {
         return Err(ReadError::Special);
     }
-    // What it is said to have is not believed: it may grow while it is read.
+    if metadata.len() > LONGEST {
+        return Err(ReadError::TooLong);
+    }
+    // It may grow while it is read.
     let mut text = Vec::with_capacity(metadata.len().min(64 << 10) as usize);
     File::open(path)?.take(LONGEST + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LONGEST { Err(ReadError::TooLong) } else { Ok(text) }

@@ -76,7 +76,10 @@ fn ask_for_password(host: &RegistryHost, context: &mut Context) -> Outcome<Secre
 /// The whole of standard input, without the line feed that `echo` puts at its end.
 fn read_password() -> Outcome<Secret> {
     let mut password = String::new();
-    std::io::stdin().take(PASSWORD_MAX).read_to_string(&mut password).map_err(|error| reading_failed(&error))?;
+    std::io::stdin().take(PASSWORD_MAX + 1).read_to_string(&mut password).map_err(|error| reading_failed(&error))?;
+    if password.len() as u64 > PASSWORD_MAX {
+        return Err(Failure::usage("the password has more than 1 MiB"));
+    }
     let length = password.trim_end_matches(['\r', '\n']).len();
     password.truncate(length);
     some_password(password)

@@ -78,7 +78,10 @@ fn run_verb(verb: &Verb, run: Run, line: &[String], help: bool, context: &mut Co
         return Ok(());
     }
     verb.check_arity(program, &values)?;
-    run(&values, context).map_err(|failure| Failure { exit: Exit::Failure, ..failure })
+    run(&values, context).map_err(|failure| match failure.exit {
+        signal if signal.is_signal() => failure,
+        _ => Failure { exit: Exit::Failure, ..failure },
+    })
 }
 
 /// `manifest` without a verb that is known.
