@@ -6,7 +6,7 @@
 #![cfg(unix)]
 #![allow(clippy::print_stderr)]
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -267,7 +267,7 @@ fn the_server_survives_kills_under_pushes() {
         let binary = world.write_executable("binary", dice.next(), 100_000);
         world.must(&["pack", "--data", &data, "-t", &world.image(&format!("i{number}")), &binary]);
     }
-    let acknowledged: Arc<Mutex<BTreeMap<u32, ()>>> = Arc::default();
+    let acknowledged: Arc<Mutex<BTreeSet<u32>>> = Arc::default();
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..2)
         .map(|client| {
@@ -279,7 +279,7 @@ fn the_server_survives_kills_under_pushes() {
                         return;
                     }
                     if world.run(&["push", "--data", &data, &world.image(&format!("i{number}"))]).status.success() {
-                        acknowledged.lock().unwrap().insert(number, ());
+                        acknowledged.lock().unwrap().insert(number);
                     }
                 }
             })
@@ -288,7 +288,7 @@ fn the_server_survives_kills_under_pushes() {
     for _ in 0..rounds() {
         let mut server = world.serve();
         std::thread::sleep(Duration::from_millis(20) + dice.below(Duration::from_millis(300)));
-        let before: Vec<u32> = acknowledged.lock().unwrap().keys().copied().collect();
+        let before: Vec<u32> = acknowledged.lock().unwrap().iter().copied().collect();
         server.0.kill().unwrap();
         server.0.wait().unwrap();
         let store = assert_sound(&world.path("registry"));
