@@ -19,11 +19,47 @@ use crate::wire::Wire;
 pub trait CredentialSource: Send + Sync {
     /// The credentials for `host`. May block: it is called off the reactor, once per host.
     fn lookup(&self, host: &RegistryHost) -> Result<Credentials, CredentialError>;
+
+    /// Under which name `repository` has credentials of its own, alone or with others of its name space; `None`: those of
+    /// its host are for it too. Must not block: it is asked for every request.
+    fn own_key(&self, _host: &RegistryHost, _repository: &RepositoryName) -> Option<String> {
+        None
+    }
+
+    /// The credentials for a repository that has some of its own. May block: it is called off the reactor, once per key.
+    fn lookup_repository(
+        &self,
+        host: &RegistryHost,
+        _repository: &RepositoryName,
+    ) -> Result<Credentials, CredentialError> {
+        self.lookup(host)
+    }
 }
 
 impl CredentialSource for CredentialStore {
     fn lookup(&self, host: &RegistryHost) -> Result<Credentials, CredentialError> {
         CredentialStore::lookup(self, host)
+    }
+
+    fn own_key(&self, host: &RegistryHost, repository: &RepositoryName) -> Option<String> {
+        CredentialStore::own_key(self, host, repository)
+    }
+
+    fn lookup_repository(
+        &self,
+        host: &RegistryHost,
+        repository: &RepositoryName,
+    ) -> Result<Credentials, CredentialError> {
+        CredentialStore::lookup_repository(self, host, repository)
+    }
+}
+
+/// What a repository has of its own, as if it were its host's.
+struct OfRepository(Arc<dyn CredentialSource>, RepositoryName);
+
+impl CredentialSource for OfRepository {
+    fn lookup(&self, host: &RegistryHost) -> Result<Credentials, CredentialError> {
+        self.0.lookup_repository(host, &self.1)
     }
 }
 
@@ -45,7 +81,9 @@ pub struct RegistryClient {
 struct Shared {
     wire: Arc<Wire>,
     credentials: Arc<dyn CredentialSource>,
-    registries: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
+    /// One for each host, and one for each key under which repositories of it have credentials of their own: tokens that
+    /// were given to one user are not shown for another.
+    registries: Mutex<HashMap<(RegistryHost, Option<String>), Arc<Registry>>>,
 }
 
 impl RegistryClient {
@@ -67,12 +105,12 @@ impl RegistryClient {
 
     /// Says what will be wanted of a repository, so that the first token allows all of it.
     pub fn expect(&self, host: &RegistryHost, repository: &RepositoryName, access: Access) {
-        self.registry(host).tokens.expect(&ScopeSet::repository(repository, access));
+        self.registry(host, Some(repository)).tokens.expect(&ScopeSet::repository(repository, access));
     }
 
     /// The repositories of a registry, in its own order.
     pub async fn catalog(&self, host: &RegistryHost) -> Result<Vec<RepositoryName>, ClientError> {
-        crate::listing::catalog(&self.registry(host)).await
+        crate::listing::catalog(&self.registry(host, None)).await
     }
 
     /// Tries `credentials` on a registry: `Ok` if it lets them in, or if it lets everybody in.
@@ -85,14 +123,19 @@ impl RegistryClient {
         registry.exchange(&call).await.map(drop)
     }
 
-    pub(crate) fn registry(&self, host: &RegistryHost) -> Arc<Registry> {
+    /// The state of a registry, as whoever `repository` has credentials of.
+    pub(crate) fn registry(&self, host: &RegistryHost, repository: Option<&RepositoryName>) -> Arc<Registry> {
+        let credentials = &self.shared.credentials;
+        let own = repository.and_then(|name| credentials.own_key(host, name).map(|key| (key, name)));
+        let (key, source): (_, Arc<dyn CredentialSource>) = match own {
+            None => (None, credentials.clone()),
+            Some((key, name)) => (Some(key), Arc::new(OfRepository(credentials.clone(), name.clone()))),
+        };
         let mut registries = self.shared.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(registry) = registries.get(host) {
-            return registry.clone();
-        }
-        let registry = Arc::new(Registry::new(self.shared.wire.clone(), self.shared.credentials.clone(), host.clone()));
-        registries.insert(host.clone(), registry.clone());
-        registry
+        let registry = registries
+            .entry((host.clone(), key))
+            .or_insert_with(|| Arc::new(Registry::new(self.shared.wire.clone(), source, host.clone())));
+        registry.clone()
     }
 }
 

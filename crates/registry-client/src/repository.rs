@@ -156,9 +156,9 @@ impl Repository {
         self.client.expect(&self.host, &self.name, access);
     }
 
-    /// The registry's state, shared by all its repositories.
+    /// The registry's state, shared by all its repositories that have the same credentials.
     pub(crate) fn registry(&self) -> Arc<Registry> {
-        self.client.registry(&self.host)
+        self.client.registry(&self.host, Some(&self.name))
     }
 
     /// A request to `/v2/<name>/<rest>`.

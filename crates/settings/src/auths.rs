@@ -1,5 +1,7 @@
 //! The `auths` object that `config.json`, `DOCKER_AUTH_CONFIG` and `auth.json` share.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -24,6 +26,8 @@ pub(crate) const HUB_ALIASES: [&str; 3] = ["docker.io", "index.docker.io", "regi
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Auths {
     entries: Vec<(String, Entry)>,
+    /// Where each key stands: a file can have some hundred thousand.
+    places: HashMap<String, usize>,
 }
 
 /// What stands under one key.
@@ -119,9 +123,11 @@ impl Auths {
 
     /// The last of two equal keys counts, in the place of the first.
     fn insert(&mut self, key: String, entry: Entry) {
-        match self.entries.iter_mut().find(|(known, _)| *known == key) {
-            Some(slot) => slot.1 = entry,
-            None => self.entries.push((key, entry)),
+        if let Some(&place) = self.places.get(&key) {
+            self.entries[place].1 = entry;
+        } else {
+            self.places.insert(key.clone(), self.entries.len());
+            self.entries.push((key, entry));
         }
     }
 
@@ -134,24 +140,32 @@ impl Auths {
     /// The rule of the containers tools: the longest of `host/name/space/repository`, `host/name/space`, … `host`; then
     /// the host as a URL.
     pub(crate) fn find_repository(&self, host: &RegistryHost, repository: Option<&RepositoryName>) -> Credentials {
-        let mut hosts = vec![host.as_str()];
-        if server_key(host) == HUB_KEY {
-            hosts.extend(HUB_ALIASES.iter().filter(|alias| **alias != host.as_str()));
+        if let Some(own) = repository.and_then(|repository| self.repository_key(host, repository))
+            && let Some(found) = self.first(|key| key == own)
+        {
+            return found;
         }
-        let mut name = repository.map(RepositoryName::as_str);
+        let hosts = names(host);
+        self.first(|key| hosts.contains(&key))
+            .or_else(|| self.first(|key| (key.contains("://") || is_api_root(key)) && hosts.contains(&host_part(key))))
+            .unwrap_or_default()
+    }
+
+    /// The longest key that is more than a host and has credentials for a repository of it.
+    pub(crate) fn repository_key(&self, host: &RegistryHost, repository: &RepositoryName) -> Option<&str> {
+        let hosts = names(host);
+        let mut name = Some(repository.as_str());
         while let Some(path) = name {
             for host in &hosts {
-                if let Some(found) =
-                    self.first(|key| key.strip_prefix(host).and_then(|k| k.strip_prefix('/')) == Some(path))
-                {
-                    return found;
+                let is_it = |key: &str| key.strip_prefix(host).and_then(|key| key.strip_prefix('/')) == Some(path);
+                let known = |(key, entry): &&(String, Entry)| is_it(key) && !entry.credentials().is_anonymous();
+                if let Some((key, _)) = self.entries.iter().find(known) {
+                    return Some(key);
                 }
             }
             name = path.rsplit_once('/').map(|(parent, _)| parent);
         }
-        self.first(|key| hosts.contains(&key))
-            .or_else(|| self.first(|key| (key.contains("://") || is_api_root(key)) && hosts.contains(&host_part(key))))
-            .unwrap_or_default()
+        None
     }
 
     fn first(&self, wanted: impl Fn(&str) -> bool) -> Option<Credentials> {
@@ -161,6 +175,15 @@ impl Auths {
             .map(|(_, entry)| entry.credentials())
             .find(|credentials| !credentials.is_anonymous())
     }
+}
+
+/// All names of a host.
+fn names(host: &RegistryHost) -> Vec<&str> {
+    let mut names = vec![host.as_str()];
+    if server_key(host) == HUB_KEY {
+        names.extend(HUB_ALIASES.iter().filter(|alias| **alias != host.as_str()));
+    }
+    names
 }
 
 /// Whether `key` of a `config.json` is a spelling of `host`.
@@ -240,6 +263,23 @@ mod tests {
         let (auths, faults) = auths(text);
         assert!(faults.is_empty(), "{faults:?}");
         show(&auths.find(&host(name)))
+    }
+
+    /// Each entry was compared with all before it: four megabytes of them took minutes.
+    #[test]
+    fn many_entries_are_read_soon() {
+        use std::fmt::Write as _;
+
+        let mut text = String::from("{");
+        for number in 0..200_000 {
+            let _ = write!(text, "\"h{number}\":{{}},");
+        }
+        text.push_str(r#""h7":{"auth":"dTpw"}}"#);
+        let started = std::time::Instant::now();
+        let (auths, faults) = auths(&text);
+        assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(faults.is_empty());
+        assert_eq!((auths.entries.len(), show(&auths.find(&host("h7")))), (200_000, "u:p".to_owned()));
     }
 
     #[test]

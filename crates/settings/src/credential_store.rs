@@ -124,6 +124,19 @@ impl CredentialStore {
         self.find(host, Some(repository))
     }
 
+    /// The key of a containers `auth.json` under which `repository` has credentials of its own, so that
+    /// [`CredentialStore::lookup_repository`] may know more than [`CredentialStore::lookup`]. Runs no helper.
+    pub fn own_key(&self, host: &RegistryHost, repository: &RepositoryName) -> Option<String> {
+        let known_before = self.fixed.contains_key(host)
+            || !self.variable.find(host).is_anonymous()
+            || !self.config().auths.find(host).is_anonymous();
+        if known_before {
+            return None;
+        }
+        let files = self.files.read(|warning| self.warn(warning));
+        files.iter().find_map(|file| file.config.auths.repository_key(host, repository)).map(str::to_owned)
+    }
+
     /// What has been found broken since the last call, each once, as lines for stderr.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = locked(&self.warnings);

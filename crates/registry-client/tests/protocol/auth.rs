@@ -10,7 +10,7 @@ use image::RegistryHost;
 use lab::images::{Flavour, image};
 use lab::{Auth, Bearer, Fault, FaultKind, Lab, Quirks, TokenField};
 use polyarch_registry_client::{Access, ClientOptions, CredentialSource, ErrorKind, Mount, RegistryClient};
-use settings::{CredentialError, Credentials, Secret};
+use settings::{CredentialError, CredentialStore, Credentials, Secret};
 
 use crate::scripted::{Scripted, answer, header};
 use crate::support::{client, client_with, in_repository, name, options, paths, repository, tag, user};
@@ -357,4 +357,36 @@ async fn a_registry_that_does_not_stop_asking_is_left() {
     let error = client.repository(&server.host(), &name("app")).get_manifest(&tag("v1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert!(server.requests().len() < 20, "{}", server.requests().len());
+}
+
+/// Logins to a repository, as podman keeps them, were read and never used.
+#[tokio::test]
+async fn a_repository_with_a_login_of_its_own_uses_it_and_others_do_not() {
+    let lab = lab_with(Auth::basic("app", "secret"));
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("auth.json");
+    let host = lab.host();
+    // `app:secret` and `pod:other`.
+    let auths =
+        format!(r#"{{"auths":{{"{host}/team":{{"auth":"YXBwOnNlY3JldA=="}},"{host}":{{"auth":"cG9kOm90aGVy"}}}}}}"#);
+    std::fs::write(&file, auths).unwrap();
+    let environment: settings::Environment =
+        [("HOME", home.path().as_os_str()), ("REGISTRY_AUTH_FILE", file.as_os_str())].into_iter().collect();
+    let store = CredentialStore::new(&environment, home.path());
+    let client = RegistryClient::new(options(), Arc::new(store));
+    for repository in ["team/app", "team/deep/app", "app"] {
+        image("linux/amd64", 1, Flavour::Oci).push(&lab, repository, Some("v1"));
+    }
+    for _ in 0..2 {
+        in_repository(&client, &lab, "team/app").get_manifest(&tag("v1")).await.unwrap();
+        in_repository(&client, &lab, "team/deep/app").get_manifest(&tag("v1")).await.unwrap();
+        let error = in_repository(&client, &lab, "app").get_manifest(&tag("v1")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error:?}");
+    }
+    for request in lab.log() {
+        let shown = request.header("authorization");
+        let own = request.path().starts_with("/v2/team/");
+        let wanted = if own { "Basic YXBwOnNlY3JldA==" } else { "Basic cG9kOm90aGVy" };
+        assert!(shown.is_none_or(|shown| shown == wanted), "{}: {shown:?}", request.line());
+    }
 }
