@@ -81,10 +81,12 @@ pub struct RegistryClient {
 struct Shared {
     wire: Arc<Wire>,
     credentials: Arc<dyn CredentialSource>,
-    /// One for each host, and one for each key under which repositories of it have credentials of their own: tokens that
-    /// were given to one user are not shown for another.
-    registries: Mutex<HashMap<(RegistryHost, Option<String>), Arc<Registry>>>,
+    registries: Mutex<HashMap<Identity, Arc<Registry>>>,
 }
+
+/// A host, and the key under which repositories of it have credentials of their own: tokens that were given to one user
+/// are not shown for another.
+type Identity = (RegistryHost, Option<String>);
 
 impl RegistryClient {
     /// A client. Nothing is opened or read until the first request.
