@@ -101,9 +101,7 @@ pub async fn create(request: &CreateRequest, drafts: &Drafts, stores: &Stores) -
 
     if exists {
         let _lock = drafts.lock(&list);
-        for entry in &entries {
-            drafts.save(&list, entry)?;
-        }
+        drafts.save_all(&list, &entries)?;
         drafts.remove_entries(&list, &stale)?;
     } else {
         drafts.create(&list, &entries)?;

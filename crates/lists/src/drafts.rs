@@ -149,22 +149,41 @@ impl Drafts {
         }
     }
 
+    /// Writes entries into a list that exists, each in place of the one of that name if there is one. All are on the disk
+    /// before the first of them gets its name: without room nothing is changed.
+    pub fn save_all(&self, list: &Reference, entries: &[Entry]) -> Result<(), ListError> {
+        let directory = self.path(list);
+        let mut staged = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let path = directory.join(file_name(entry.reference()));
+            let temporary = self.stage(entry).map_err(|error| ListError::io("write", &path, error))?;
+            staged.push((temporary, path));
+        }
+        for (temporary, path) in staged {
+            temporary.persist(&path).map_err(|error| ListError::io("write", &path, error.error))?;
+        }
+        Ok(())
+    }
+
     /// Writes an entry into a list that exists, in place of the one of that name if there is one.
     pub fn save(&self, list: &Reference, entry: &Entry) -> Result<(), ListError> {
         self.save_as(list, OsStr::new(&file_name(entry.reference())), entry)
     }
 
+    /// Writes an entry to a file that has not got its name yet.
+    fn stage(&self, entry: &Entry) -> io::Result<tempfile::TempPath> {
+        // Beside the lists, not within: docker takes every file there for an entry.
+        let mut temporary = tempfile_builder(0o644).tempfile_in(&self.root)?;
+        // The file itself: its wrapper adds a path to errors, which stands in ours already.
+        temporary.as_file_mut().write_all(&entry.to_json())?;
+        Ok(temporary.into_temp_path())
+    }
+
     /// As [`Drafts::save`], to the file that the entry was read from.
     pub fn save_as(&self, list: &Reference, file_name: &OsStr, entry: &Entry) -> Result<(), ListError> {
         let path = self.path(list).join(file_name);
-        let write = || -> io::Result<()> {
-            // Beside the lists, not within: docker takes every file there for an entry.
-            let mut temporary = tempfile_builder(0o644).tempfile_in(&self.root)?;
-            temporary.write_all(&entry.to_json())?;
-            temporary.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|error| ListError::io("write", &path, error))
+        let written = self.stage(entry).and_then(|temporary| temporary.persist(&path).map_err(|error| error.error));
+        written.map_err(|error| ListError::io("write", &path, error))
     }
 
     /// Removes entries of a list, and the list with the last of them.

@@ -363,6 +363,37 @@ fn drafts_that_are_damaged_are_said_to_be_and_can_be_removed() {
     });
 }
 
+/// A disk that takes no more, as a limit on the length of a file: what is too long for it cannot be written.
+#[test]
+fn without_room_nothing_is_half_done() {
+    let world = World::open();
+    let long = "x".repeat(200 << 10);
+    lab::images::maker("linux/arm64").size(300_000).annotation("long", &long).make().push(
+        &world.lab,
+        "large",
+        Some("v1"),
+    );
+    let limited = |arguments: &[&str]| -> Run {
+        let mut words = vec!["-c", "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\"", POLYARCH];
+        words.extend(arguments);
+        let run = world.user.run("bash", &words);
+        eprintln!("{}", run.shown());
+        Run { line: arguments.join(" "), ..run }
+    };
+    let (list, large, small) = (world.at("made:v1"), world.at("large:v1"), world.at("other:v1"));
+    let directory = world.user.path("docker/manifests").join(list.replace(':', "-").replace('/', "_"));
+    one_error(&limited(&["manifest", "create", &list, &small, &large]), 1, &["File too large"]);
+    assert!(!directory.exists());
+    world.user.polyarch(&["manifest", "create", &list, &world.at("app:v1")]).success();
+    let before = crate::sandbox::tree(&directory);
+    one_error(&limited(&["manifest", "create", "--amend", &list, &small, &large]), 1, &["File too large"]);
+    assert_eq!(crate::sandbox::tree(&directory), before);
+    world.user.polyarch(&["manifest", "rm", &list]).success();
+    let pulled = limited(&["pull", &large, &world.at("new:v1")]);
+    one_error(&pulled, 1, &[]);
+    world.nothing_half_done(Doing::Pull);
+}
+
 /// The database of the data directory, and what stands in its place.
 #[test]
 fn a_data_directory_that_is_damaged_is_said_to_be() {
