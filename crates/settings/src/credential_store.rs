@@ -9,10 +9,10 @@ use image::{RegistryHost, RepositoryName};
 
 use crate::auth_file::AuthFiles;
 use crate::auths::Auths;
+use crate::credential_helper::{self, Answer, Helper};
 use crate::credentials::{CredentialError, Credentials, server_key};
 use crate::docker_config::{self, DockerConfig, parse_auth_variable};
 use crate::environment::{EnvVar, Environment};
-use crate::helper::{self, Answer, Helper};
 use crate::shown::Shown;
 
 /// Name of the file in Docker's configuration directory.
@@ -57,7 +57,7 @@ impl CredentialStore {
         let mut warnings = Warnings::default();
         let (mut config, fault) = docker_config::load(&config_path);
         warnings.all.extend(fault);
-        let limit = helper::TIMEOUT;
+        let limit = credential_helper::TIMEOUT;
         use_default_helper(&mut config, environment, limit);
         let variable = environment.get(EnvVar::DockerAuthConfig).map(parse_auth_variable);
         let variable = variable.unwrap_or_else(|| Ok(Auths::default())).unwrap_or_else(|fault| {
@@ -83,7 +83,7 @@ impl CredentialStore {
         Self {
             environment: Environment::default(),
             config_path: PathBuf::new(),
-            limit: helper::TIMEOUT,
+            limit: credential_helper::TIMEOUT,
             fixed: BTreeMap::new(),
             variable: Auths::default(),
             config: Mutex::default(),
@@ -230,7 +230,7 @@ impl CredentialStore {
                 };
                 self.warn(format!(
                     "warning: credential helper `{}`, {}: {why}",
-                    Shown(&helper::program(name)),
+                    Shown(&credential_helper::program(name)),
                     origin()
                 ));
                 None
@@ -280,7 +280,7 @@ fn use_default_helper(config: &mut DockerConfig, environment: &Environment, limi
         "osxkeychain"
     } else if cfg!(windows) {
         "wincred"
-    } else if helper::is_in_path("pass", environment) {
+    } else if credential_helper::is_in_path("pass", environment) {
         "pass"
     } else {
         "secretservice"
@@ -294,7 +294,7 @@ fn use_default_helper(config: &mut DockerConfig, environment: &Environment, limi
 fn credentials(username: String, secret: crate::Secret) -> Credentials {
     if secret.is_empty() || username.is_empty() {
         Credentials::Anonymous
-    } else if username == helper::TOKEN_USER {
+    } else if username == credential_helper::TOKEN_USER {
         Credentials::IdentityToken(secret)
     } else {
         Credentials::Basic { username, password: secret }
@@ -306,7 +306,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::helper::tests::Helpers;
+    use crate::credential_helper::tests::Helpers;
 
     /// A home with a `config.json`, helpers and variables.
     struct Place {

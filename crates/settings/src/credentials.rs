@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use image::RegistryHost;
 
-use crate::helper::HelperFailure;
+use crate::credential_helper::HelperFailure;
 use crate::secret::Secret;
 
 /// The key of Docker Hub in every credential store of Docker.

@@ -7,10 +7,10 @@ use image::RegistryHost;
 use crate::auths::{encode_auth, matches};
 use crate::config_edit::{keys, remove_entries, set_entry};
 use crate::config_write::{Access, EditLock, replace};
+use crate::credential_helper::{Helper, HelperFailure, TOKEN_USER, program};
 use crate::credential_store::CredentialStore;
 use crate::credentials::{CredentialError, Credentials, server_key};
 use crate::docker_config::{ReadFault, read};
-use crate::helper::{Helper, HelperFailure, TOKEN_USER, program};
 use crate::secret::Secret;
 use crate::shown::Shown;
 
@@ -181,8 +181,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::credential_helper::tests::Helpers;
     use crate::environment::Environment;
-    use crate::helper::tests::Helpers;
 
     fn host(text: &str) -> RegistryHost {
         RegistryHost::parse(text).unwrap()
