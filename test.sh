@@ -56,6 +56,11 @@ fi
 step "tests"
 cargo test --workspace --locked --quiet
 
+if [ -n "$real" ]; then
+  step "OCI conformance"
+  testing/conformance.sh
+fi
+
 step "quickstart"
 ./quickstart.sh
 

@@ -33,6 +33,11 @@ impl Registry {
     pub async fn with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let content = ContentStore::open(directory.path(), content::Options::default()).await.unwrap();
+        Self::over(options, directory, content).await
+    }
+
+    /// Over a store that was opened already.
+    pub async fn over(options: Options, directory: TempDir, content: ContentStore) -> Self {
         let server = Server::bind("127.0.0.1:0", options, content.clone()).await.unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel();
