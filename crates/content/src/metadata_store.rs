@@ -216,18 +216,22 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
         actor: Option<&str>,
     ) -> Result<bool, ContentError>;
 
-    /// Deletes a document and all tags that point to it. `false`: it was not there.
+    /// Deletes a document and all tags that point to it, and says which those were. `None`: it was not there.
     async fn delete_document(
         &self,
         repository: &RepositoryId,
         digest: &Digest,
         options: DeleteOptions,
         actor: Option<&str>,
-    ) -> Result<bool, ContentError>;
+    ) -> Result<Option<Vec<Tag>>, ContentError>;
 
-    /// Deletes a tag and nothing else. `false`: it was not there.
-    async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag, actor: Option<&str>)
-    -> Result<bool, ContentError>;
+    /// Deletes a tag and nothing else, and says where it pointed. `None`: it was not there.
+    async fn delete_tag(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        actor: Option<&str>,
+    ) -> Result<Option<Digest>, ContentError>;
 
     /// Points a tag to a document that it pointed to before. `false`: it never did, or the document is gone.
     async fn restore_tag(

@@ -177,18 +177,18 @@ impl ContentStore {
         self.metadata.tag(repository, digest, tag, self.actor.as_deref()).await
     }
 
-    /// Deletes a document and all tags that point to it. `false`: it was not there.
+    /// Deletes a document and all tags that point to it, and says which those were. `None`: it was not there.
     pub async fn delete_document(
         &self,
         repository: &RepositoryId,
         digest: &Digest,
         options: DeleteOptions,
-    ) -> Result<bool, ContentError> {
+    ) -> Result<Option<Vec<Tag>>, ContentError> {
         self.metadata.delete_document(repository, digest, options, self.actor.as_deref()).await
     }
 
-    /// Deletes a tag and nothing else. `false`: it was not there.
-    pub async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<bool, ContentError> {
+    /// Deletes a tag and nothing else, and says where it pointed. `None`: it was not there.
+    pub async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<Option<Digest>, ContentError> {
         self.metadata.delete_tag(repository, tag, self.actor.as_deref()).await
     }
 

@@ -84,7 +84,7 @@ async fn a_blob_that_comes_after_its_manifest_belongs_to_it() {
         let error = store.delete_blob(&app, &digest, DeleteOptions::careful()).await.unwrap_err();
         assert!(matches!(error, ContentError::StillReferenced { .. }), "{error}");
     }
-    assert!(store.delete_document(&app, image.digest(), DeleteOptions::careful()).await.unwrap());
+    assert!(store.delete_document(&app, image.digest(), DeleteOptions::careful()).await.unwrap().is_some());
     assert_sound(&store).await;
 }
 
@@ -192,12 +192,14 @@ async fn deleting_takes_the_tags_along_but_not_from_under_an_index() {
     let layer = child.manifest().unwrap().layers[0].digest.clone();
     let error = store.delete_blob(&app, &layer, DeleteOptions::careful()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("`{layer}` is part of `{}`", child.digest()));
-    assert!(store.delete_tag(&app, &tag("v1")).await.unwrap());
-    assert!(!store.delete_tag(&app, &tag("v1")).await.unwrap());
-    assert!(store.delete_document(&app, child.digest(), DeleteOptions::careful()).await.unwrap());
+    assert_eq!(store.delete_tag(&app, &tag("v1")).await.unwrap().as_ref(), Some(outer.digest()));
+    assert_eq!(store.delete_tag(&app, &tag("v1")).await.unwrap(), None);
+    let tags = store.delete_document(&app, child.digest(), DeleteOptions::careful()).await.unwrap();
+    assert_eq!(tags, Some(vec![tag("child")]));
     assert_eq!(store.resolve(&app, &tag("child").into()).await.unwrap(), None);
-    assert!(!store.delete_document(&app, child.digest(), DeleteOptions::careful()).await.unwrap());
-    assert!(store.delete_document(&app, inner.digest(), DeleteOptions::default()).await.unwrap());
+    assert_eq!(store.delete_document(&app, child.digest(), DeleteOptions::careful()).await.unwrap(), None);
+    let tags = store.delete_document(&app, inner.digest(), DeleteOptions::default()).await.unwrap();
+    assert_eq!(tags, Some(Vec::new()));
     assert!(store.delete_blob(&app, &layer, DeleteOptions::careful()).await.unwrap());
     assert_sound(&store).await;
 }

@@ -233,9 +233,12 @@ fn descriptor(referrer: Referrer) -> Result<Descriptor, serde_json::Error> {
 impl DeleteDocuments for LocalStore {
     async fn delete_document(&self, target: &Target) -> Result<(), StoreError> {
         let deleted = match target {
-            Target::Tag(tag) => self.content.delete_tag(&self.id, tag).await,
+            Target::Tag(tag) => self.content.delete_tag(&self.id, tag).await.map(|before| before.is_some()),
             // Never a hole in an index that a tag leads to.
-            Target::Digest(digest) => self.content.delete_document(&self.id, digest, DeleteOptions::careful()).await,
+            Target::Digest(digest) => {
+                let deleted = self.content.delete_document(&self.id, digest, DeleteOptions::careful()).await;
+                deleted.map(|tags| tags.is_some())
+            }
         };
         if deleted.map_err(self.failed("delete", target))? { Ok(()) } else { Err(self.absent("delete", target)) }
     }

@@ -339,8 +339,8 @@ pub(super) fn delete(
     digest: &Digest,
     options: DeleteOptions,
     actor: Option<&str>,
-) -> Result<bool, Failure> {
-    let Some((id, row)) = row_of(connection, repository, digest)? else { return Ok(false) };
+) -> Result<Option<Vec<Tag>>, Failure> {
+    let Some((id, row)) = row_of(connection, repository, digest)? else { return Ok(None) };
     if options.keep_whole {
         let parents = tagged_ancestors(connection, id, digest)?;
         if !parents.is_empty() {
@@ -354,9 +354,19 @@ pub(super) fn delete(
              WHERE repository = ?1 AND digest IN (SELECT child FROM child_edges WHERE parent = ?2)",
         )?
         .execute(params![id, row, now()])?;
+    let tags = tags_of(connection, row)?;
     history::record_end(connection, row, actor)?;
     remove_document(connection, row)?;
-    Ok(true)
+    Ok(Some(tags))
+}
+
+/// The tags that point to a document.
+fn tags_of(connection: &Connection, document: i64) -> Result<Vec<Tag>, Failure> {
+    connection
+        .prepare_cached("SELECT name FROM tags WHERE document = ?1 ORDER BY name")?
+        .query_map([document], |row| row.get::<_, String>(0))?
+        .map(|name| Ok(Tag::parse(&name?)?))
+        .collect()
 }
 
 /// Indexes that have tags and lead to a document, over any number of steps.
@@ -384,12 +394,13 @@ pub(super) fn delete_tag(
     repository: &RepositoryId,
     tag: &Tag,
     actor: Option<&str>,
-) -> Result<bool, Failure> {
-    let Some(id) = find_repository(connection, repository)? else { return Ok(false) };
+) -> Result<Option<Digest>, Failure> {
+    let Some(id) = find_repository(connection, repository)? else { return Ok(None) };
+    let Some(before) = tagged(connection, id, tag)? else { return Ok(None) };
     history::record(connection, id, tag, None, actor)?;
     leave_tag(connection, id, tag)?;
-    let deleted = connection
+    connection
         .prepare_cached("DELETE FROM tags WHERE repository = ?1 AND name = ?2")?
         .execute(params![id, tag.as_str()])?;
-    Ok(deleted > 0)
+    Ok(Some(before))
 }

@@ -300,7 +300,7 @@ impl MetadataStore for SqliteMetadataStore {
         digest: &Digest,
         options: DeleteOptions,
         actor: Option<&str>,
-    ) -> Result<bool, ContentError> {
+    ) -> Result<Option<Vec<Tag>>, ContentError> {
         let action = format!("delete manifest `{digest}` from `{repository}`");
         let (id, digest, actor) = (repository.clone(), digest.clone(), actor.map(str::to_owned));
         self.write(Durability::Full, 0, action, move |connection| {
@@ -314,7 +314,7 @@ impl MetadataStore for SqliteMetadataStore {
         repository: &RepositoryId,
         tag: &Tag,
         actor: Option<&str>,
-    ) -> Result<bool, ContentError> {
+    ) -> Result<Option<Digest>, ContentError> {
         let action = format!("delete tag `{tag}` from `{repository}`");
         let (id, tag, actor) = (repository.clone(), tag.clone(), actor.map(str::to_owned));
         self.write(Durability::Full, 0, action, move |connection| {
