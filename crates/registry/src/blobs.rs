@@ -7,7 +7,9 @@ use image::Digest;
 use serde_json::json;
 
 use crate::answer::{CONTENT_DIGEST, Handled, answer};
+use crate::author::{Author, to_the_end};
 use crate::conditions::{etag, has_it, range_applies};
+use crate::events::What;
 use crate::manifests::deletion;
 use crate::query::Query;
 use crate::range::{Wanted, wanted};
@@ -69,10 +71,14 @@ fn header_value(text: &str) -> HeaderValue {
 }
 
 /// `DELETE`: from this repository. A blob that a manifest here needs stays, unless the client insists.
-pub(crate) async fn delete(state: &State, repository: RepositoryId, digest: Digest, query: &Query<'_>) -> Handled {
-    if state.content.delete_blob(&repository, &digest, deletion(query)).await? {
+pub(crate) async fn delete(author: Author, repository: RepositoryId, digest: Digest, query: &Query<'_>) -> Handled {
+    let options = deletion(query);
+    to_the_end(async move {
+        if !author.content.delete_blob(&repository, &digest, options).await? {
+            return Err(unknown(&repository, &digest));
+        }
+        author.wrote(&repository, vec![What::BlobDeleted { digest }]).await;
         Ok(answer(StatusCode::ACCEPTED).empty())
-    } else {
-        Err(unknown(&repository, &digest))
-    }
+    })
+    .await
 }

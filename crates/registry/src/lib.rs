@@ -3,9 +3,12 @@
 
 mod access;
 mod answer;
+mod author;
 mod blobs;
 mod body;
 mod conditions;
+mod events;
+mod exchange;
 mod listing;
 mod manifests;
 mod query;
@@ -15,12 +18,11 @@ mod route;
 mod server;
 mod service;
 mod tls;
+mod uploads;
 
 pub use access::{
     Access, Action, Identities, Identity, IdentityError, KeyError, Policy, PolicyError, Rights, SigningKey,
     TokenOptions, TokenOptionsError, TokenServer,
 };
-mod uploads;
-
 pub use server::{Options, Server, ServerError};
 pub use tls::{SelfSigned, Tls, TlsError};

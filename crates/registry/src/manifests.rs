@@ -1,15 +1,17 @@
 //! Manifests: get, put, delete (distribution-spec, end-3, end-7, end-9).
 
-use content::{ContentError, DeleteOptions, PutOptions, RepositoryId, TagCondition};
+use content::{ContentError, ContentStore, DeleteOptions, PutOptions, PutOutcome, RepositoryId, TagCondition};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use image::{Algorithm, Digest, Document, Limits, MediaType, Tag, Target};
 use serde_json::json;
 
-use crate::access::{Action, Caller, denied};
+use crate::access::{Action, denied};
 use crate::answer::{CONTENT_DIGEST, Handled, answer};
+use crate::author::{Author, to_the_end};
 use crate::body::{self, RequestBody};
 use crate::conditions::{etag, has_it, tag_condition};
+use crate::events::What;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::Named;
@@ -68,7 +70,7 @@ pub(crate) async fn get(
 /// `PUT`, by tag or by digest, with further tags in the query.
 pub(crate) async fn put(
     state: &State,
-    caller: &Caller,
+    author: Author,
     repository: RepositoryId,
     named: Named,
     query: &Query<'_>,
@@ -118,11 +120,19 @@ pub(crate) async fn put(
         Target::Tag(tag) if options.tags.contains(tag) => {}
         Target::Tag(tag) => options.tags.push(tag.clone()),
     }
-    if caller.may(&repository, Action::Push) {
-        state.content.put_document(&repository, &document, &options).await?;
-    } else {
-        create(state, &repository, &document, options).await?;
-    }
+    let may_move = author.may(&repository, Action::Push);
+    let into = repository.clone();
+    let document = to_the_end(async move {
+        let tags = options.tags.clone();
+        let outcome = if may_move {
+            author.content.put_document(&into, &document, &options).await?
+        } else {
+            create(&author.content, &into, &document, options).await?
+        };
+        author.wrote(&into, written(&document, tags, outcome)).await;
+        Ok::<_, Refusal>(document)
+    })
+    .await?;
     let digest = document.digest();
     let mut building = answer(StatusCode::CREATED)
         .text(header::LOCATION, &format!("/v2/{}/manifests/{digest}", repository.name))
@@ -138,26 +148,36 @@ pub(crate) async fn put(
     Ok(building.empty())
 }
 
+/// What a put did.
+fn written(document: &Document, tags: Vec<Tag>, outcome: PutOutcome) -> Vec<What> {
+    let digest = document.digest();
+    let media_type = document.media_type().clone();
+    let mut written = vec![What::ManifestPushed { digest: digest.clone(), media_type, size: document.size(), tags }];
+    let moved = outcome.moved.into_iter().filter(|(_, from)| from.as_ref() != Some(digest));
+    written.extend(moved.map(|(tag, from)| What::TagMoved { tag, from, to: digest.clone() }));
+    written
+}
+
 /// Puts for a caller who may set tags that are not there, and move none. The check is one with the write.
 async fn create(
-    state: &State,
+    content: &ContentStore,
     repository: &RepositoryId,
     document: &Document,
     mut options: PutOptions,
-) -> Result<(), Refusal> {
+) -> Result<PutOutcome, Refusal> {
     let may_not = |tag: &Tag| denied(format!("tag `{tag}` is there already, and may only be created, not moved"));
     let asked = std::mem::replace(&mut options.condition, TagCondition::Absent);
     if let (TagCondition::Present | TagCondition::OneOf(_), Some(tag)) = (&asked, options.tags.first()) {
         return Err(may_not(tag));
     }
-    match state.content.put_document(repository, document, &options).await {
-        Ok(_) => Ok(()),
+    match content.put_document(repository, document, &options).await {
+        Ok(outcome) => Ok(outcome),
         Err(ContentError::TagMoved { tag, current }) if asked == TagCondition::Any => {
             // Nothing moves when all tags are here already: a client that did not get its answer asks once more.
             if current.as_ref() == Some(document.digest()) {
                 options.condition = TagCondition::OneOf(vec![document.digest().clone()]);
-                if state.content.put_document(repository, document, &options).await.is_ok() {
-                    return Ok(());
+                if let Ok(outcome) = content.put_document(repository, document, &options).await {
+                    return Ok(outcome);
                 }
             }
             Err(may_not(&tag))
@@ -201,13 +221,29 @@ fn tags_of(query: &Query<'_>) -> Result<Vec<Tag>, Refusal> {
 }
 
 /// `DELETE`: a tag alone, or a manifest with all tags that point to it.
-pub(crate) async fn delete(state: &State, repository: RepositoryId, named: Named, query: &Query<'_>) -> Handled {
+pub(crate) async fn delete(author: Author, repository: RepositoryId, named: Named, query: &Query<'_>) -> Handled {
     let target = target(&repository, named)?;
-    let there = match &target {
-        Target::Tag(tag) => state.content.delete_tag(&repository, tag).await?,
-        Target::Digest(digest) => state.content.delete_document(&repository, digest, deletion(query)).await?,
-    };
-    if there { Ok(answer(StatusCode::ACCEPTED).empty()) } else { Err(unknown(&repository, &target.to_string())) }
+    let options = deletion(query);
+    to_the_end(async move {
+        let written = match &target {
+            Target::Tag(tag) => {
+                let from = author.content.delete_tag(&repository, tag).await?;
+                from.map(|from| vec![What::TagDeleted { tag: tag.clone(), from: Some(from) }])
+            }
+            Target::Digest(digest) => {
+                let tags = author.content.delete_document(&repository, digest, options).await?;
+                tags.map(|tags| {
+                    let from = || Some(digest.clone());
+                    let deleted = tags.into_iter().map(|tag| What::TagDeleted { tag, from: from() });
+                    deleted.chain([What::ManifestDeleted { digest: digest.clone() }]).collect()
+                })
+            }
+        };
+        let written = written.ok_or_else(|| unknown(&repository, &target.to_string()))?;
+        author.wrote(&repository, written).await;
+        Ok::<_, Refusal>(answer(StatusCode::ACCEPTED).empty())
+    })
+    .await
 }
 
 /// Careful, unless the client insists.

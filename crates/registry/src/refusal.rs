@@ -67,6 +67,11 @@ impl Refusal {
         .header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
+    /// A path that means nothing here.
+    pub(crate) fn no_endpoint() -> Self {
+        Self::not_found("UNSUPPORTED", "there is no such endpoint")
+    }
+
     /// A path that is known, with a method that is not.
     pub(crate) fn method(allowed: &'static str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", format!("only {allowed} can be done here"))

@@ -8,6 +8,49 @@ use crate::refusal::Refusal;
 
 /// A path, understood.
 #[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// `/token`
+    Token,
+    /// Below `/v2/`.
+    Registry(Route),
+}
+
+impl Endpoint {
+    /// Reads a path as it came.
+    pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
+        match path {
+            "/token" => Ok(Self::Token),
+            _ => Route::parse(path).map(Self::Registry),
+        }
+    }
+
+    /// What it is called in logs and metrics: one of a few words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Registry(route) => route.kind(),
+        }
+    }
+
+    /// The repository that it is about.
+    pub(crate) fn repository(&self) -> Option<&RepositoryId> {
+        match self {
+            Self::Token => None,
+            Self::Registry(route) => route.repository(),
+        }
+    }
+
+    /// The methods that it has, as `Allow` lists them.
+    pub(crate) fn methods(&self) -> &'static str {
+        match self {
+            Self::Token => "GET, POST",
+            Self::Registry(route) => route.methods(),
+        }
+    }
+}
+
+/// A path below `/v2/`.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `/v2/`
     Base,
@@ -41,7 +84,7 @@ pub(crate) enum Named {
 impl Route {
     /// Reads a path as it came.
     pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
-        let unknown = || Refusal::not_found("UNSUPPORTED", "there is no such endpoint");
+        let unknown = Refusal::no_endpoint;
         let path = percent_decode_str(path).decode_utf8().map_err(|_| unknown())?;
         let rest = match path.strip_prefix("/v2") {
             Some("" | "/") => return Ok(Self::Base),
@@ -86,6 +129,42 @@ impl Route {
             return Ok(Self::Manifest(repository, named));
         }
         Err(unknown())
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Catalog => "catalog",
+            Self::Extensions => "extensions",
+            Self::Manifest(..) => "manifest",
+            Self::Blob(..) => "blob",
+            Self::Uploads(_) => "uploads",
+            Self::Upload(..) => "upload",
+            Self::Tags(_) => "tags",
+            Self::Referrers(..) => "referrers",
+        }
+    }
+
+    fn repository(&self) -> Option<&RepositoryId> {
+        match self {
+            Self::Base | Self::Catalog | Self::Extensions => None,
+            Self::Manifest(repository, _)
+            | Self::Blob(repository, _)
+            | Self::Uploads(repository)
+            | Self::Upload(repository, _)
+            | Self::Tags(repository)
+            | Self::Referrers(repository, _) => Some(repository),
+        }
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Base | Self::Catalog | Self::Extensions | Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
+            Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            Self::Blob(..) => "GET, HEAD, DELETE",
+            Self::Uploads(_) => "POST",
+            Self::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+        }
     }
 }
 

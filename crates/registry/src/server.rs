@@ -110,7 +110,7 @@ impl Server {
         }
         let listener = TcpListener::bind(&*addresses).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, state: Arc::new(State { content, options }) })
+        Ok(Self { listener, address, state: Arc::new(State::new(content, options)) })
     }
 
     /// Where it listens.

@@ -1,19 +1,28 @@
-//! From a request to an answer.
+//! From a request to an answer, step by step:
+//!
+//! ```text
+//!   begin ──▶ admit: path ▸ limits ▸ who ▸ rights ▸ method ▸ read-only ──▶ dispatch ──▶ end: request id, log, metrics
+//!                └──────────────── refusal ────────────────────────────────────────────▲
+//! ```
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use content::ContentStore;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use hyper::body::{Body, Incoming};
 
+use crate::access::Caller;
 use crate::answer::{Answer, Handled, Never, answer};
+use crate::author::Author;
 use crate::body::RequestBody;
+use crate::events::Observers;
+use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::refusal::Refusal;
-use crate::route::Route;
+use crate::route::{Endpoint, Route};
 use crate::{Options, access, blobs, body, listing, manifests, uploads};
 
 /// What every request needs.
@@ -21,112 +30,105 @@ use crate::{Options, access, blobs, body, listing, manifests, uploads};
 pub(crate) struct State {
     pub(crate) content: ContentStore,
     pub(crate) options: Options,
+    /// Who is told of what was written.
+    pub(crate) observers: Observers,
 }
 
-/// Answers one request, and writes a line about it.
+impl State {
+    pub(crate) fn new(content: ContentStore, options: Options) -> Self {
+        Self { content, options, observers: Observers::new(Vec::new()) }
+    }
+}
+
+/// Answers one request, and writes down that it did.
 pub(crate) async fn serve(state: Arc<State>, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Never> {
-    let begun = Instant::now();
-    let method = request.method().clone();
-    let uri = request.uri().clone();
-    let response = match route(&state, request).await {
-        Ok(response) => response,
+    let mut exchange = Exchange::begin(peer, &request);
+    let answer = match handle(&state, &mut exchange, request).await {
+        Ok(answer) => answer,
         Err(refusal) => {
             if let Some(reason) = &refusal.internal {
-                tracing::error!(%method, path = ?uri.path(), reason, "could not answer a request");
+                let (request, path) = (exchange.id.as_str(), exchange.uri.path());
+                tracing::error!(request, method = %exchange.method, ?path, reason, "could not answer a request");
             }
             refusal.into()
         }
     };
-    tracing::info!(
-        target: "access",
-        %peer,
-        %method,
-        // Shown with its control characters escaped.
-        path = ?uri.path(),
-        query = ?uri.query().unwrap_or_default(),
-        status = response.status().as_u16(),
-        bytes = response.body().size_hint().exact().unwrap_or_default(),
-        microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-    );
-    Ok(response)
+    Ok(exchange.end(answer))
 }
 
-async fn route(state: &State, request: Request<Incoming>) -> Handled {
+async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<Incoming>) -> Handled {
     let (parts, incoming) = request.into_parts();
     let incoming = RequestBody::new(incoming, &parts.headers);
-    if let Some(access) = &state.options.access
-        && let Some(tokens) = access.tokens()
-        && parts.uri.path() == access::token_endpoint::PATH
-    {
-        return access::token_endpoint::serve(access, tokens, &state.options, &parts, incoming).await;
+    let (endpoint, caller) = match admit(state, exchange, &parts).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            body::drain(incoming);
+            return Err(refusal);
+        }
+    };
+    let handled = match endpoint {
+        Endpoint::Token => access::token_endpoint::serve(&state.options, &parts, incoming).await,
+        Endpoint::Registry(route) => dispatch(state, exchange, &caller, route, &parts, incoming).await,
+    };
+    if parts.method == Method::HEAD { handled.map(headless) } else { handled }
+}
+
+/// All that may refuse a request before its body is looked at.
+async fn admit(state: &State, exchange: &mut Exchange, parts: &Parts) -> Result<(Endpoint, Caller), Refusal> {
+    let endpoint = Endpoint::parse(parts.uri.path())?;
+    exchange.is_for(&endpoint);
+    // Limits by address belong here: before a password is looked at.
+    let caller = match &endpoint {
+        Endpoint::Registry(route) => access::admit(state.options.access.as_ref(), route, parts).await?,
+        Endpoint::Token => Caller::unlimited(),
+    };
+    exchange.actor = caller.name();
+    // Limits by identity belong here.
+    let allowed = endpoint.methods();
+    if !allowed.split(", ").any(|method| method == parts.method.as_str()) {
+        return Err(Refusal::method(allowed));
     }
-    let route = match Route::parse(parts.uri.path()) {
-        Ok(route) => route,
-        Err(refusal) => {
-            body::drain(incoming);
-            return Err(refusal);
-        }
-    };
-    let caller = match access::admit(state.options.access.as_ref(), &route, &parts).await {
-        Ok(caller) => caller,
-        Err(refusal) => {
-            body::drain(incoming);
-            return Err(refusal);
-        }
-    };
-    let query = Query::parse(parts.uri.query());
-    let headers = &parts.headers;
-    let method = &parts.method;
-    let reads = *method == Method::GET || *method == Method::HEAD;
+    Ok((endpoint, caller))
+}
+
+/// What the verbs of each path do. Verbs that a path does not have do not come here.
+async fn dispatch(
+    state: &Arc<State>,
+    exchange: &Exchange,
+    caller: &Caller,
+    route: Route,
+    parts: &Parts,
+    incoming: RequestBody,
+) -> Handled {
+    let (method, headers) = (&parts.method, &parts.headers);
     let head = *method == Method::HEAD;
-    let handled = match route {
-        Route::Base if reads => Ok(answer(StatusCode::OK)
+    let query = Query::parse(parts.uri.query());
+    let author = || Author::new(&state.content, &state.observers, exchange.origin(), caller.clone());
+    match route {
+        Route::Base => Ok(answer(StatusCode::OK)
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body("{}")),
-        Route::Catalog if reads => listing::catalog(state, &caller, &query).await,
-        Route::Extensions if reads => Ok(listing::extensions()),
-        Route::Tags(repository) if reads => listing::tags(state, repository, &query).await,
-        Route::Referrers(repository, digest) if reads => listing::referrers(state, repository, digest, &query).await,
-        Route::Base | Route::Catalog | Route::Extensions | Route::Tags(_) | Route::Referrers(..) => {
-            body::drain(incoming);
-            Err(Refusal::method("GET, HEAD"))
-        }
+        Route::Catalog => listing::catalog(state, caller, &query).await,
+        Route::Extensions => Ok(listing::extensions()),
+        Route::Tags(repository) => listing::tags(state, repository, &query).await,
+        Route::Referrers(repository, digest) => listing::referrers(state, repository, digest, &query).await,
         Route::Manifest(repository, named) => match *method {
-            Method::GET | Method::HEAD => manifests::get(state, repository, named, headers, head).await,
-            Method::PUT => manifests::put(state, &caller, repository, named, &query, headers, incoming).await,
-            Method::DELETE => manifests::delete(state, repository, named, &query).await,
-            _ => {
-                body::drain(incoming);
-                Err(Refusal::method("GET, HEAD, PUT, DELETE"))
-            }
+            Method::PUT => manifests::put(state, author(), repository, named, &query, headers, incoming).await,
+            Method::DELETE => manifests::delete(author(), repository, named, &query).await,
+            _ => manifests::get(state, repository, named, headers, head).await,
         },
         Route::Blob(repository, digest) => match *method {
-            Method::GET | Method::HEAD => blobs::get(state, repository, digest, headers, head).await,
-            Method::DELETE => blobs::delete(state, repository, digest, &query).await,
-            _ => {
-                body::drain(incoming);
-                Err(Refusal::method("GET, HEAD, DELETE"))
-            }
+            Method::DELETE => blobs::delete(author(), repository, digest, &query).await,
+            _ => blobs::get(state, repository, digest, headers, head).await,
         },
-        Route::Uploads(repository) if *method == Method::POST => {
-            uploads::start(state, &caller, repository, &query, incoming).await
-        }
-        Route::Uploads(_) => {
-            body::drain(incoming);
-            Err(Refusal::method("POST"))
-        }
+        Route::Uploads(repository) => uploads::start(state, author(), repository, &query, incoming).await,
         Route::Upload(repository, id) => match *method {
-            Method::GET | Method::HEAD => uploads::status(state, repository, id).await,
             Method::PATCH => uploads::append(state, repository, id, headers, incoming).await,
-            Method::PUT => uploads::finish(state, repository, id, &query, headers, incoming).await,
+            Method::PUT => uploads::finish(state, author(), repository, id, &query, headers, incoming).await,
             Method::DELETE => uploads::cancel(state, repository, id).await,
-            _ => {
-                body::drain(incoming);
-                Err(Refusal::method("GET, HEAD, PATCH, PUT, DELETE"))
-            }
+            _ => uploads::status(state, repository, id).await,
         },
-    };
-    if head { handled.map(headless) } else { handled }
+    }
 }
 
 /// What `GET` would say, without its body.

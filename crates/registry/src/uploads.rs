@@ -6,9 +6,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use image::{Algorithm, Digest, RepositoryName};
 use serde_json::json;
 
-use crate::access::{Action, Caller};
+use crate::access::Action;
 use crate::answer::{Answer, CONTENT_DIGEST, Handled, answer};
+use crate::author::{Author, to_the_end};
 use crate::body::RequestBody;
+use crate::events::What;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::service::State;
@@ -39,30 +41,17 @@ fn digest(text: &str) -> Result<Digest, Refusal> {
     Digest::parse(text).map_err(|error| Refusal::bad_digest(&error))
 }
 
-/// Runs what takes a request's bytes to its end, even if the client goes away meanwhile: what came is kept then.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ContentError>> + Send + 'static,
-) -> Result<T, Refusal> {
-    match tokio::spawn(work).await {
-        Ok(result) => result.map_err(Refusal::from),
-        Err(error) => Err(Refusal {
-            internal: Some(format!("an upload's task died: {error}")),
-            ..Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the registry failed to do this")
-        }),
-    }
-}
-
 /// `POST`: begins a session, takes a whole blob, or mounts one.
 pub(crate) async fn start(
     state: &State,
-    caller: &Caller,
+    author: Author,
     repository: RepositoryId,
     query: &Query<'_>,
     incoming: RequestBody,
 ) -> Handled {
     if let Some(text) = query.get("mount") {
         let digest = digest(text)?;
-        if let Some(blob) = mount(state, caller, &repository, &digest, query.get("from")).await? {
+        if let Some(blob) = mount(state, author.clone(), &repository, &digest, query.get("from")).await? {
             return Ok(created(&repository, &blob));
         }
     } else if let Some(text) = query.get("digest") {
@@ -75,8 +64,13 @@ pub(crate) async fn start(
         };
         let size = incoming.announced();
         let source = body::source(incoming, state.options.body_timeout, None);
-        let (content, into) = (state.content.clone(), repository.clone());
-        let blob = to_the_end(async move { content.put_blob(&into, &digest, size, source).await }).await?;
+        let into = repository.clone();
+        let blob = to_the_end(async move {
+            let blob = author.content.put_blob(&into, &digest, size, source).await?;
+            author.wrote(&into, vec![pushed(&blob)]).await;
+            Ok::<_, ContentError>(blob)
+        })
+        .await?;
         return Ok(created(&repository, &blob));
     }
     let algorithm = match query.get("digest-algorithm") {
@@ -94,7 +88,7 @@ const HOLDERS: usize = 1000;
 /// read, whether or not the blob is there.
 async fn mount(
     state: &State,
-    caller: &Caller,
+    author: Author,
     repository: &RepositoryId,
     digest: &Digest,
     from: Option<&str>,
@@ -103,14 +97,25 @@ async fn mount(
         RepositoryName::parse(name).ok().map(RepositoryId::served)
     } else {
         // Only among what is served: images of the local store are nobody's business here.
-        let most = if caller.is_unlimited() { 1 } else { HOLDERS };
+        let most = if author.is_unlimited() { 1 } else { HOLDERS };
         let holders = state.content.holders(Scope::Served, digest, most).await?;
-        holders.into_iter().find(|holder| caller.may(holder, Action::Pull))
+        holders.into_iter().find(|holder| author.may(holder, Action::Pull))
     };
-    match from.filter(|from| caller.may(from, Action::Pull)) {
-        Some(from) => Ok(state.content.mount_blob(repository, digest, &from).await?),
-        None => Ok(None),
-    }
+    let Some(from) = from.filter(|from| author.may(from, Action::Pull)) else { return Ok(None) };
+    let (into, digest) = (repository.clone(), digest.clone());
+    to_the_end(async move {
+        let mounted = author.content.mount_blob(&into, &digest, &from).await?;
+        if let Some(blob) = &mounted {
+            let what = What::BlobMounted { digest, size: blob.size, from: from.name };
+            author.wrote(&into, vec![what]).await;
+        }
+        Ok::<_, ContentError>(mounted)
+    })
+    .await
+}
+
+fn pushed(blob: &BlobRecord) -> What {
+    What::BlobPushed { digest: blob.digest.clone(), size: blob.size }
 }
 
 fn unknown(repository: &RepositoryId) -> Refusal {
@@ -198,6 +203,7 @@ pub(crate) async fn status(state: &State, repository: RepositoryId, id: Option<U
 /// `PUT`: the last bytes, if there are any, and the digest of the whole.
 pub(crate) async fn finish(
     state: &State,
+    author: Author,
     repository: RepositoryId,
     id: Option<UploadId>,
     query: &Query<'_>,
@@ -222,8 +228,12 @@ pub(crate) async fn finish(
         }
     };
     let source = body::source(incoming, state.options.body_timeout, length);
-    let (content, into, session_id) = (state.content.clone(), repository.clone(), id.clone());
-    let work = async move { content.finish_upload(&into, &session_id, at, Some(source), &digest).await };
+    let (into, session_id) = (repository.clone(), id.clone());
+    let work = async move {
+        let blob = author.content.finish_upload(&into, &session_id, at, Some(source), &digest).await?;
+        author.wrote(&into, vec![pushed(&blob)]).await;
+        Ok::<_, ContentError>(blob)
+    };
     match to_the_end(work).await {
         Ok(blob) => Ok(created(&repository, &blob)),
         Err(refusal) => Err(where_it_stands(state, &repository, &id, refusal).await),

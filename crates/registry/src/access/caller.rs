@@ -56,6 +56,14 @@ impl Caller {
             .is_none_or(|known| known.policy_allows(repository, action) && known.token_allows(repository, action))
     }
 
+    /// Their name. `None`: nobody in particular.
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        match self.0.as_ref().map(|known| &known.identity) {
+            Some(Identity::Named(name)) => Some(name.clone()),
+            Some(Identity::Anonymous) | None => None,
+        }
+    }
+
     /// Whether everything may be read, so that nothing has to be left out.
     pub(crate) fn is_unlimited(&self) -> bool {
         self.0.is_none()

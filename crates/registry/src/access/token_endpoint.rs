@@ -31,23 +31,17 @@ struct Asked {
 }
 
 /// Answers a request for a token.
-pub(crate) async fn serve(
-    access: &Access,
-    tokens: &TokenServer,
-    options: &Options,
-    parts: &http::request::Parts,
-    incoming: RequestBody,
-) -> Handled {
+pub(crate) async fn serve(options: &Options, parts: &http::request::Parts, incoming: RequestBody) -> Handled {
+    let Some((access, tokens)) = options.access.as_ref().and_then(|access| Some((access, access.tokens()?))) else {
+        body::drain(incoming);
+        return Err(Refusal::no_endpoint());
+    };
     let asked = match parts.method {
         Method::GET => {
             body::drain(incoming);
             by_query(access, tokens, parts).await?
         }
-        Method::POST => by_form(access, tokens, options, parts, incoming).await?,
-        _ => {
-            body::drain(incoming);
-            return Err(Refusal::method("GET, POST"));
-        }
+        _ => by_form(access, tokens, options, parts, incoming).await?,
     };
     let subject = asked.identity.name().unwrap_or_default();
     let stamp = access.identities().stamp(subject).unwrap_or_default();
