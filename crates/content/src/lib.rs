@@ -16,7 +16,9 @@ mod verify;
 
 pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Leftover, Placed, Placement, Resumed};
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
-pub use garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions, GcReport, Kept};
+pub use garbage::{
+    CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcAction, GcItem, GcKind, GcOptions, GcReport, Kept,
+};
 pub use history::TagMove;
 pub use identity::{RepositoryId, Scope, StageId, UploadId};
 pub use metadata_store::{

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use image::{Algorithm, Digest, Document, DocumentError, MediaType, Tag, Target};
 
-use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions};
+use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcItem, GcOptions, GcReport};
 use crate::history::TagMove;
 use crate::{Claim, ContentError, Placement, RepositoryId, Scope, StageId, UploadId};
 
@@ -358,9 +358,11 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// The number that the next collection will have.
     async fn next_collection(&self) -> Result<u64, ContentError>;
 
+    /// What the next collection would do if it ran now, all of it, with each thing if that is asked for. Changes nothing.
+    async fn plan_collection(&self, options: &GcOptions) -> Result<(GcReport, Vec<GcItem>), ContentError>;
+
     /// One step of a collection: looks at some items after `after`, and condemns or sweeps those that its phase is
-    /// about. What it changes it looks at again in the transaction that changes it, by the clock of this store. With
-    /// `dry_run` it changes nothing.
+    /// about. What it changes it looks at again in the transaction that changes it, by the clock of this store.
     async fn collect(
         &self,
         epoch: u64,

@@ -20,6 +20,7 @@ fn at_once() -> GcOptions {
     options.keep_unused_blobs = Duration::ZERO;
     options.keep_history = Duration::ZERO;
     options.sweep_after = Duration::ZERO;
+    options.keep_untagged_local = false;
     options
 }
 
@@ -388,4 +389,38 @@ async fn a_directory_of_version_1_is_taken_over() {
     assert_eq!(collect(&store).await.removed_blobs, 1);
     assert!(store_is_clean(&store).await);
     assert_eq!(blob_files(directory.path()), 1);
+}
+
+#[tokio::test]
+async fn images_of_the_local_store_stay_without_a_tag_until_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let local = RepositoryId::local("registry.example.com".parse().unwrap(), "app".parse().unwrap());
+    let served = repository("app");
+    let pulled = push(&store, &local, None, LARGE, 1).await;
+    let child = push(&store, &local, None, 10, 2).await;
+    let list = index(&[&child]);
+    store.put_document(&local, &list, &PutOptions::default()).await.unwrap();
+    let untagged = push(&store, &served, None, 10, 3).await;
+    let mut options = at_once();
+    options.keep_untagged_local = true;
+    for _ in 0..4 {
+        store.collect_garbage(&options).await.unwrap();
+    }
+    assert!(is_whole(&store, &local, &pulled.digest().clone().into()).await);
+    assert!(has(&store, &local, &list).await && has(&store, &local, &child).await);
+    assert!(!has(&store, &served, &untagged).await);
+    assert_eq!(store.collect_garbage(&options).await.unwrap().kept.untagged_local, 3);
+
+    // Who asks once and then thinks better of it loses nothing in between.
+    options.keep_untagged_local = false;
+    assert_eq!(store.collect_garbage(&options).await.unwrap().condemned_documents, 3);
+    options.keep_untagged_local = true;
+    assert_eq!(store.collect_garbage(&options).await.unwrap().rescued, 3);
+    options.keep_untagged_local = false;
+    for _ in 0..4 {
+        store.collect_garbage(&options).await.unwrap();
+    }
+    assert!(!has(&store, &local, &pulled).await && !has(&store, &local, &child).await);
+    assert!(store_is_clean(&store).await);
 }

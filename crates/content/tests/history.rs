@@ -137,3 +137,49 @@ async fn tags_of_a_directory_without_history_begin_theirs_where_they_are() {
     push(&store, &app, Some("v1"), 10, 2).await;
     assert!(store.restore(&app, &tag("v1"), image.digest()).await.unwrap());
 }
+
+/// Makes all moves so far look older.
+fn age(directory: &std::path::Path, days: u64) {
+    let database = rusqlite::Connection::open(directory.join("metadata.sqlite3")).unwrap();
+    database.execute("UPDATE tag_history SET at = at - ?1", [days * 86_400_000]).unwrap();
+}
+
+#[tokio::test]
+async fn old_moves_are_forgotten_but_not_where_a_tag_was_when_the_rest_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let app = repository("app");
+    let name = tag("v1");
+    let mut images = Vec::new();
+    for seed in 0..50 {
+        images.push(push(&store, &app, Some("v1"), 10, seed).await);
+    }
+    push(&store, &app, Some("gone"), 10, 1).await;
+    store.delete_tag(&app, &tag("gone")).await.unwrap();
+    push(&store, &app, Some("only"), 10, 2).await;
+    age(directory.path(), 7);
+    let begins = SystemTime::now() - Duration::from_secs(6 * 86_400);
+    push(&store, &app, Some("v1"), 10, 50).await;
+    age(directory.path(), 3);
+    push(&store, &app, Some("v1"), 10, 51).await;
+    let count = async |name: &str| store.history(&app, &tag(name), None, 1000).await.unwrap().items.len();
+
+    // Ten days ago; a week is kept, and a day beyond.
+    let mut options = GcOptions::default();
+    options.batch = 7;
+    options.keep_history = Duration::from_secs(10 * 86_400);
+    assert_eq!(store.collect_garbage(&options).await.unwrap().pruned_moves, 0);
+    options.keep_history = Duration::from_secs(7 * 86_400);
+    let report = store.collect_garbage(&options).await.unwrap();
+    assert_eq!(report.pruned_moves, 49 + 2);
+    assert_eq!((count("v1").await, count("gone").await, count("only").await), (3, 0, 1));
+    assert_eq!(store.collect_garbage(&options).await.unwrap().pruned_moves, 0);
+    let then = store.resolve_at(&app, &name, begins).await.unwrap().unwrap();
+    assert_eq!(&then.digest, images[49].digest());
+
+    // However often a tag moves, a week later there is one move of it.
+    age(directory.path(), 30);
+    assert_eq!(store.collect_garbage(&options).await.unwrap().pruned_moves, 2);
+    assert_eq!(count("v1").await, 1);
+    assert_sound(&store).await;
+}

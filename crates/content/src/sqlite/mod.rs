@@ -31,7 +31,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use self::failure::Failure;
 use self::garbage::{Candidates, Change, Rules};
 use self::writer::{Durability, Writer};
-use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcOptions};
+use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcItem, GcOptions, GcReport};
 use crate::history::TagMove;
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
@@ -198,17 +198,17 @@ impl SqliteMetadataStore {
         &self,
         candidates: Candidates<T>,
         rules: Rules,
-        options: &GcOptions,
         change: Change<T>,
     ) -> Result<CollectionStep, ContentError> {
         let Candidates { mut found, mut step } = candidates;
-        while !options.dry_run && !found.is_empty() {
+        while !found.is_empty() {
             let batch = found.clone();
             let action = "collect what nothing needs".to_owned();
             let (looked_at, done) =
                 self.write(Durability::Full, 0, action, move |connection| change(connection, &rules, &batch)).await?;
             found.drain(..looked_at);
-            step.done.add(&done);
+            step.done.add(&done.report);
+            step.items.extend(done.items);
         }
         Ok(step)
     }
@@ -568,6 +568,12 @@ impl MetadataStore for SqliteMetadataStore {
         self.quick(|| "look up the last collection".to_owned(), garbage::next).await
     }
 
+    async fn plan_collection(&self, options: &GcOptions) -> Result<(GcReport, Vec<GcItem>), ContentError> {
+        let rules = Rules::new(self.next_collection().await?, options);
+        let done = self.scan(|| "plan a collection".to_owned(), move |c| garbage::plan(c, &rules)).await?;
+        Ok((done.report, done.items))
+    }
+
     async fn collect(
         &self,
         epoch: u64,
@@ -575,25 +581,29 @@ impl MetadataStore for SqliteMetadataStore {
         phase: CollectionPhase,
         after: CollectionPosition,
     ) -> Result<CollectionStep, ContentError> {
-        use CollectionPhase::{CondemnBlobs, CondemnDocuments, SweepBlobs, SweepDocuments};
+        use CollectionPhase::{CondemnBlobs, CondemnDocuments, PruneHistory, SweepBlobs, SweepDocuments};
         let rules = Rules::new(epoch, options);
         let action = || "look for what nothing needs".to_owned();
         match phase {
             SweepDocuments => {
                 let found = self.scan(action, move |c| garbage::ripe_documents(c, &rules, after)).await?;
-                self.act(found, rules, options, garbage::sweep_documents).await
+                self.act(found, rules, garbage::sweep_documents).await
             }
             SweepBlobs => {
                 let found = self.scan(action, move |c| garbage::ripe_blobs(c, &rules, after)).await?;
-                self.act(found, rules, options, garbage::sweep_blobs).await
+                self.act(found, rules, garbage::sweep_blobs).await
             }
             CondemnDocuments => {
                 let found = self.scan(action, move |c| garbage::unneeded_documents(c, &rules, after)).await?;
-                self.act(found, rules, options, garbage::condemn_documents).await
+                self.act(found, rules, garbage::condemn_documents).await
             }
             CondemnBlobs => {
                 let found = self.scan(action, move |c| garbage::unused_blobs(c, &rules, after)).await?;
-                self.act(found, rules, options, garbage::condemn_blobs).await
+                self.act(found, rules, garbage::condemn_blobs).await
+            }
+            PruneHistory => {
+                let found = self.scan(action, move |c| garbage::old_moves(c, &rules, after)).await?;
+                self.act(found, rules, garbage::prune_moves).await
             }
         }
     }
