@@ -69,6 +69,13 @@ impl Context {
         }
     }
 
+    /// Lets warnings of what runs inside through, where nothing else was asked for.
+    pub(crate) fn log_for_server(&mut self) {
+        if self.log_filter().is_none() {
+            crate::start::log("warn", &mut self.output);
+        }
+    }
+
     /// The directories of this user.
     pub(crate) fn paths(&mut self) -> Outcome<&Paths> {
         if self.paths.is_none() {

@@ -3,6 +3,7 @@
 //! Their texts are fragments that read well after "failed to"; that is what stands before them here.
 
 use registry_client::{ClientError, ErrorKind};
+use settings::serve::ServeSettingsError;
 use settings::{CredentialError, PathsError};
 use store::{StoreError, StoreErrorKind};
 use transfer::TransferError;
@@ -88,5 +89,15 @@ impl From<CredentialError> for Failure {
 impl From<PathsError> for Failure {
     fn from(error: PathsError) -> Self {
         Self::chain(Exit::Failure, &error).hint(error.hint())
+    }
+}
+
+impl From<ServeSettingsError> for Failure {
+    fn from(error: ServeSettingsError) -> Self {
+        let hint = match &error {
+            ServeSettingsError::Paths(error) => Some(error.hint()),
+            _ => None,
+        };
+        Self::usage(format!("failed to {}", chain(&error))).hint(hint)
     }
 }

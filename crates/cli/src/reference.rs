@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use settings::EnvVar;
+use settings::serve::{settings_page, variables_table};
 
 use crate::exit::Exit;
 use crate::program::Program;
@@ -25,6 +26,7 @@ pub fn pages() -> Vec<Page> {
     let mut pages = vec![
         Page { path: "exit-codes.md".to_owned(), text: exit_codes() },
         Page { path: "environment.md".to_owned(), text: environment() },
+        Page { path: "settings.md".to_owned(), text: settings() },
     ];
     pages.extend(commands());
     pages
@@ -55,6 +57,24 @@ fn environment() -> String {
          Every variable that polyarch reads. One that is set but empty counts as not set. Flags win over variables.\n\n",
     );
     text.push_str(&EnvVar::markdown());
+    text.push_str("\n## Settings of the registry server\n\n");
+    text.push_str(&variables_table());
+    text
+}
+
+fn settings() -> String {
+    let mut text = String::from(
+        "# Settings of `polyarch serve`\n\n\
+         A flag wins over a variable, a variable over the settings file, the file over the default. The file is TOML and is named\n\
+         by `--config` or `POLYARCH_CONFIG`; a key that is not listed here is refused. The variable of a setting is its flag in\n\
+         capitals after `POLYARCH_SERVE_`, so that of `--tls-cert` is `POLYARCH_SERVE_TLS_CERT`; that of `--data` is `POLYARCH_DATA`.\n\
+         `polyarch serve --print-config` prints what it comes to, as a file, and where each value came from. How they are used:\n\
+         [run your own registry](book/serve.md).\n\n\
+         * Durations are written `90s`, `5m`, `1h30m`, `7d`; sizes `4MiB`, `10GB`.\n\
+         * Relative paths in the file are below the directory that the file is in.\n\
+         * A switch is `true` or `false`; its flag alone means `true`.\n\n",
+    );
+    text.push_str(&settings_page());
     text
 }
 

@@ -1,6 +1,6 @@
 //! From the process's arguments to its exit code.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{Args as _, FromArgMatches as _};
 use settings::Environment;
@@ -54,12 +54,22 @@ fn run(program: Program, mut line: Vec<OsString>, environment: Environment, outp
 }
 
 fn parse(program: Program, line: Vec<OsString>) -> Result<Cli, clap::Error> {
+    // After `serve` it is a settings file; before, what docker hands on to every plugin.
+    let settings_file = command_position(&line).is_some_and(|at| line[at..].iter().any(|word| is_config(word)));
     let mut command = args::command().bin_name(program.words());
     if program == Program::DockerPlugin {
         command = DockerGlobals::augment_args(command);
     }
     let matches = command.try_get_matches_from(std::iter::once(OsString::from("polyarch")).chain(line))?;
-    Cli::from_arg_matches(&matches)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::Serve(serve), false) = (&mut cli.command, settings_file) {
+        serve.flags.config = None;
+    }
+    Ok(cli)
+}
+
+fn is_config(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| word == "--config" || word.starts_with("--config="))
 }
 
 /// Prints clap's words: help as it is, with its colours; a mistake without, because it quotes the arguments.
@@ -88,7 +98,12 @@ fn finish(output: &mut Output, outcome: Outcome, prefix: &str) -> Exit {
 /// Nothing is set up unless it was asked for: a subscriber costs a millisecond.
 fn log_to_stderr(context: &mut Context) {
     let Some(filter) = context.log_filter() else { return };
-    match tracing_subscriber::EnvFilter::try_new(&filter) {
+    log(&filter, &mut context.output);
+}
+
+/// Writes what a filter lets through to stderr.
+pub(crate) fn log(filter: &str, output: &mut Output) {
+    match tracing_subscriber::EnvFilter::try_new(filter) {
         Ok(filter) => {
             let format = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
             // Another subscriber can only be there in a test that starts several runs.
@@ -96,7 +111,7 @@ fn log_to_stderr(context: &mut Context) {
         }
         Err(error) => {
             let failure = Failure::chain(Exit::Usage, &error);
-            context.output.warning(format_args!("`POLYARCH_LOG` is not understood: {}", failure.message));
+            output.warning(format_args!("`POLYARCH_LOG` is not understood: {}", failure.message));
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum Group {
     Network,
     /// What goes into images.
     Images,
+    /// What the registry server reads beside its settings.
+    Server,
     /// What is printed and how.
     Output,
 }
@@ -31,6 +33,7 @@ impl Group {
             Self::Tls => "TLS",
             Self::Network => "Network",
             Self::Images => "Images",
+            Self::Server => "The registry server",
             Self::Output => "Output",
         }
     }
@@ -108,6 +111,8 @@ catalogue! {
         "If set, this process is a CGI script and anybody who sends it a request can set `HTTP_PROXY`: that one is not used then.";
     SourceDateEpoch, Images, ["SOURCE_DATE_EPOCH"],
         "The time, in seconds since 1970, that is written into images in place of the default.";
+    PolyarchConfig, Server, ["POLYARCH_CONFIG"],
+        "The settings file of `polyarch serve`. `--config` after `serve` wins over it.";
     NoColor, Output, ["NO_COLOR"],
         "If set, nothing is coloured.";
     CliColor, Output, ["CLICOLOR"],
@@ -202,6 +207,11 @@ impl Environment {
     /// The value of `variable` as a path, if it is set and not empty.
     pub fn path(&self, variable: EnvVar) -> Option<&Path> {
         self.get_os(variable).map(Path::new)
+    }
+
+    /// The value of the variable of a setting, if it is set and not empty.
+    pub(crate) fn named(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(OsString::as_os_str)
     }
 
     /// The home directory, if it is known.

@@ -17,6 +17,7 @@ mod login;
 mod paths;
 mod proxy;
 mod secret;
+pub mod serve;
 mod shown;
 
 pub use certs::{HostTls, TlsFiles, TlsFilesError, TrustRoots};

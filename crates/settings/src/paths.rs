@@ -53,29 +53,32 @@ impl PathsError {
 impl Paths {
     /// Finds the directories; nothing is made or opened.
     pub fn new(environment: &Environment, flags: &PathFlags) -> Result<Self, PathsError> {
-        // An empty flag is no flag: `--config "$UNSET"` must not mean the current directory.
-        let given = |flag: &Option<PathBuf>, variable| {
-            flag.as_deref()
-                .filter(|path| !path.as_os_str().is_empty())
-                .or_else(|| environment.path(variable))
-                .map(Path::to_owned)
-        };
-        let docker_config_dir = given(&flags.docker_config, EnvVar::DockerConfig)
+        let docker_config_dir = given(environment, flags.docker_config.as_deref(), EnvVar::DockerConfig)
             .or_else(|| environment.home().map(|home| home.join(".docker")))
             .ok_or(PathsError::NoHome {
                 what: "docker's configuration",
                 flag: "--config",
                 variable: EnvVar::DockerConfig.name(),
             })?;
-        let data_dir = given(&flags.data, EnvVar::PolyarchData)
-            .or_else(|| environment.xdg(EnvVar::XdgDataHome, ".local/share").map(|parent| parent.join("polyarch")))
-            .ok_or(PathsError::NoHome { what: "data", flag: "--data", variable: EnvVar::PolyarchData.name() })?;
+        let data_dir = Self::data_dir(environment, flags)?;
         let cache_dir = environment
             .path(EnvVar::PolyarchCache)
             .map(Path::to_owned)
             .or_else(|| environment.xdg(EnvVar::XdgCacheHome, ".cache").map(|parent| parent.join("polyarch")));
         Ok(Self { docker_config_dir, data_dir, cache_dir })
     }
+
+    /// The data directory alone, for who needs no other.
+    pub fn data_dir(environment: &Environment, flags: &PathFlags) -> Result<PathBuf, PathsError> {
+        given(environment, flags.data.as_deref(), EnvVar::PolyarchData)
+            .or_else(|| environment.xdg(EnvVar::XdgDataHome, ".local/share").map(|parent| parent.join("polyarch")))
+            .ok_or(PathsError::NoHome { what: "data", flag: "--data", variable: EnvVar::PolyarchData.name() })
+    }
+}
+
+/// An empty flag is no flag: `--config "$UNSET"` must not mean the current directory.
+fn given(environment: &Environment, flag: Option<&Path>, variable: EnvVar) -> Option<PathBuf> {
+    flag.filter(|path| !path.as_os_str().is_empty()).or_else(|| environment.path(variable)).map(Path::to_owned)
 }
 
 #[cfg(test)]

@@ -3,17 +3,21 @@
 //! `manifest` stands here for completions, help and the reference only: its own arguments are read by
 //! [`crate::manifest`], the way docker reads them.
 
+mod identity;
 mod images;
 mod pack;
 mod registry;
+mod serve;
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub(crate) use identity::{Htpasswd, Token};
 pub(crate) use images::{Images, Pull, Push, Remove, Selection, Tag, Transfer, Unpack};
 pub(crate) use pack::Pack;
-pub(crate) use registry::{Login, Logout, Serve};
+pub(crate) use registry::{Login, Logout};
+pub(crate) use serve::Serve;
 
 /// Multi-platform container images: assemble, annotate, push, store and serve them, without a daemon
 #[derive(Debug, Parser)]
@@ -83,6 +87,10 @@ pub(crate) enum Command {
     Unpack(Unpack),
     /// Run a registry
     Serve(Serve),
+    /// Make the line that lets a user into a registry with a password
+    Htpasswd(Htpasswd),
+    /// Make a token for a registry, and the line that it is known by there
+    Token(Token),
     /// Log in to a registry
     Login(Login),
     /// Forget the login to a registry

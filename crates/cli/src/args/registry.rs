@@ -34,25 +34,6 @@ pub(crate) struct Logout {
     pub(crate) dry_run: bool,
 }
 
-/// Arguments of `serve`.
-#[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Address and port; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, default_value = "127.0.0.1:5000")]
-    pub(crate) listen: String,
-    /// Let anybody who can reach this machine read and write
-    #[arg(long)]
-    pub(crate) allow_anonymous: bool,
-}
-
-/// An address, or a name that has one, with a port. Looked up only when it is listened on.
-fn address(text: &str) -> Result<String, &'static str> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        _ => Err("expected an address and a port, such as `127.0.0.1:5000`"),
-    }
-}
-
 /// A registry as people type it after `login`: without scheme and path.
 fn registry_host(text: &str) -> Result<RegistryHost, String> {
     let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);

@@ -2,16 +2,20 @@
 
 mod completion;
 mod copying;
+mod htpasswd;
+mod identity_file;
 mod images;
 mod listing;
 mod login;
 mod logout;
 mod pack;
+mod password;
 mod pull;
 mod push;
 mod rm;
 mod serve;
 mod tag;
+mod token;
 mod unpack;
 mod version;
 
@@ -39,5 +43,7 @@ pub(crate) fn run(command: Command, context: &mut Context) -> Outcome {
         Command::Unpack(arguments) => unpack::run(&arguments, context),
         Command::Pack(arguments) => pack::run(&arguments, context),
         Command::Serve(arguments) => serve::run(&arguments, context),
+        Command::Htpasswd(arguments) => htpasswd::run(&arguments, context),
+        Command::Token(arguments) => token::run(&arguments, context),
     }
 }

@@ -9,6 +9,8 @@ mod login;
 mod manifest;
 mod plugin;
 mod serve;
+mod serve_access;
+mod serve_settings;
 mod support;
 mod transcript;
 mod usage;

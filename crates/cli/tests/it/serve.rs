@@ -34,7 +34,7 @@ fn it_is_for_loopback_unless_told_otherwise() {
     user.words("serve --listen 0.0.0.0:0").fails_with(
         1,
         "error: refused to listen on `0.0.0.0:0`: it is not a loopback address, and everybody could push and delete\n\
-         hint: say `--allow-anonymous` if that is meant\n",
+         hint: name who may with `--htpasswd`, or say `--allow-anonymous` if that is meant\n",
     );
     let mut server = Running::start(&user, "serve --listen 0.0.0.0:0 --allow-anonymous");
     assert!(server.line().starts_with("listening on http://0.0.0.0:"));

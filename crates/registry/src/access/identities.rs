@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bcrypt::HashParts;
 
 use crate::access::policy::{ANONYMOUS, EVERYBODY_KNOWN};
@@ -19,6 +21,9 @@ const MOST_REMEMBERED: usize = 1024;
 const COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 /// The work factor of a password that nobody has, if no file says what is usual here.
 const USUAL_COST: u32 = 10;
+
+/// What bcrypt hashes of a password.
+const LONGEST_PASSWORD: usize = 72;
 
 type Hash = [u8; 32];
 
@@ -136,6 +141,43 @@ impl Identities {
         format!("{name}:sha256:{}", hex(&sha256(&[token.as_bytes()])))
     }
 
+    /// A token that nobody can guess. `None`: the system gave no random bytes.
+    pub fn random_token() -> Option<String> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).ok()?;
+        Some(format!("polyarch_{}", URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// The line of a file of users that lets in `name` with `password`. Takes as long as hashing does.
+    ///
+    /// # Errors
+    /// Why the name or the password cannot be used.
+    pub fn password_line(name: &str, password: &str) -> Result<String, String> {
+        Self::check_name(name)?;
+        if password.is_empty() || password.contains('\0') {
+            return Err("the password is empty or has a zero byte".to_owned());
+        }
+        // What follows would be no part of the hash.
+        if password.len() > LONGEST_PASSWORD {
+            return Err(format!("the password has more than {LONGEST_PASSWORD} bytes, of which bcrypt hashes no more"));
+        }
+        let hash = bcrypt::hash(password, USUAL_COST).map_err(|error| error.to_string())?;
+        Ok(format!("{name}:{hash}"))
+    }
+
+    /// Whether somebody can be called that in a file of users or tokens.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        check_name(name)?;
+        // What follows a `:` is the password, and a line is trimmed.
+        if name.contains(':') || name.trim() != name || name.starts_with('#') {
+            return Err("a name has no `:`, does not begin with `#`, and no blank is around it".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether nobody is known.
     pub fn is_empty(&self) -> bool {
         self.0.users.is_empty() && self.0.tokens.is_empty()
@@ -248,6 +290,22 @@ mod tests {
         assert_eq!(identities.token("long and random").as_deref(), Some("ci"));
         assert_eq!(identities.token("secret"), None);
         assert!(!format!("{identities:?}").contains("bob"));
+    }
+
+    #[test]
+    fn lines_that_are_made_are_understood() {
+        let token = Identities::random_token().unwrap();
+        assert_ne!(token, Identities::random_token().unwrap());
+        let line = Identities::password_line("bob", "secret").unwrap();
+        let identities = Identities::parse(&line, &Identities::token_line("ci", &token)).unwrap();
+        assert!(identities.check_slowly("bob", "secret"));
+        assert_eq!(identities.token(&token).as_deref(), Some("ci"));
+        for name in ["", "a:b", "*", "anonymous", " a", "a ", "#a", "a\nb"] {
+            Identities::password_line(name, "secret").unwrap_err();
+        }
+        for password in ["", "a\0b", &"x".repeat(73)] {
+            Identities::password_line("bob", password).unwrap_err();
+        }
     }
 
     #[test]

@@ -1,0 +1,103 @@
+//! `polyarch serve`.
+
+mod access;
+mod certificate;
+mod options;
+mod reload;
+
+use std::fmt::Display;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use content::ContentStore;
+use registry::{Server, ServerError};
+use settings::serve::{ServeSettings, ServeSettingsRead};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::args::Serve;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output::{Failure, Outcome};
+use crate::signals::{Signals, end_process};
+use reload::{Hangups, Told};
+
+/// Serves until a signal comes, then lets requests that are under way end. A second signal ends it at once.
+pub(crate) fn run(arguments: &Serve, context: &mut Context) -> Outcome {
+    let directory = std::env::current_dir().map_err(|error| failed("find the working directory", &error))?;
+    let read = ServeSettings::read(&arguments.flags, context.environment(), &directory)?;
+    let ServeSettingsRead { settings, file, warnings } = read;
+    for warning in &warnings {
+        context.output.warning(warning);
+    }
+    if arguments.print_config {
+        context.output.raw(settings.toml(file.as_deref())?.as_bytes());
+        return Ok(());
+    }
+    context.log_for_server();
+    let runtime = Context::server_runtime()?;
+    runtime.block_on(serve(&settings, context))
+}
+
+async fn serve(settings: &ServeSettings, context: &mut Context) -> Outcome {
+    // Before anybody can know that it listens: who stops it then must find it ready for that.
+    let mut signals = Signals::new().map_err(|error| failed("wait for signals", &error))?;
+    let hangups = Hangups::new().map_err(|error| failed("wait for signals", &error))?;
+    let (options, notes, reloads) = options::make(settings)?;
+    let content = open(&settings.data).await?;
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let server = Server::bind(settings.listen.0.as_str(), options, content).await?;
+    context.output.note(format_args!("listening on {scheme}://{}", server.local_addr()));
+    for note in &notes {
+        context.output.note(format_args!("note: {note}"));
+    }
+
+    let (told, mut messages) = mpsc::unbounded_channel();
+    let watching = tokio::spawn(reload::watch(reloads, hangups, told));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server.serve(async {
+        // One that is dropped means the same.
+        let _ = stopped.await;
+    });
+    tokio::pin!(serving);
+    let mut stop = Some(stop);
+    loop {
+        tokio::select! {
+            () = &mut serving => break,
+            _ = signals.next(), if stop.is_some() => {
+                watching.abort();
+                stop = None;
+                tokio::spawn(end_process());
+            }
+            Some(message) = messages.recv() => match message {
+                Told::Note(text) => context.output.note(format_args!("note: {text}")),
+                Told::Warning(text) => context.output.warning(text),
+            },
+        }
+    }
+    Ok(())
+}
+
+async fn open(data: &Path) -> Outcome<ContentStore> {
+    ContentStore::open(data, content::Options::default())
+        .await
+        .map_err(|error| failed(format_args!("open the data directory `{}`", data.display()), &error))
+}
+
+fn failed(doing: impl Display, error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::chain(Exit::Failure, error).context(format_args!("failed to {doing}"))
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let failure = Self::new(Exit::Failure, error.to_string());
+        match error {
+            ServerError::NotLoopback { .. } => {
+                failure.hint("name who may with `--htpasswd`, or say `--allow-anonymous` if that is meant".to_owned())
+            }
+            ServerError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+                failure.hint("name another port with `--listen`; port 0 takes a free one".to_owned())
+            }
+            _ => failure,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What may change while the server runs: files, looked at every other second and when SIGHUP comes.
+
+use std::io;
+use std::time::Duration;
+
+use registry::{Access, Tls};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::access::AccessFiles;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is to be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    pub(super) access: Option<(Access, AccessFiles)>,
+    pub(super) tls: Option<Tls>,
+}
+
+/// What people are told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Good to know.
+    Note(String),
+    /// Something was not taken.
+    Warning(String),
+}
+
+/// SIGHUP, from when this is made on: it asks to look now.
+#[cfg(unix)]
+pub(super) struct Hangups(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangups {
+    pub(super) fn new() -> io::Result<Self> {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map(Self)
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// There is none here.
+#[cfg(not(unix))]
+pub(super) struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on Unix")]
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
+}
+
+/// Looks until it is dropped.
+pub(super) async fn watch(mut reloads: Reloads, mut hangups: Hangups, told: UnboundedSender<Told>) {
+    let mut last = Vec::new();
+    loop {
+        let asked = tokio::select! {
+            () = hangups.next() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            let results = reloads.look(asked);
+            (reloads, results)
+        });
+        let Ok((again, results)) = looked.await else { return };
+        reloads = again;
+        let (taken, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        for text in taken.into_iter().flatten() {
+            let _ = told.send(Told::Note(text));
+        }
+        let refused: Vec<String> = refused.into_iter().filter_map(Result::err).collect();
+        // What is still wrong is not told again, unless somebody asks.
+        for text in refused.iter().filter(|text| asked || !last.contains(*text)) {
+            let _ = told.send(Told::Warning(text.clone()));
+        }
+        last = refused;
+    }
+}
+
+impl Reloads {
+    /// Looks at everything once. Blocks.
+    fn look(&mut self, asked: bool) -> Vec<Result<String, String>> {
+        let mut results = Vec::new();
+        if let Some((access, files)) = &mut self.access {
+            results.extend(files.reload(access, asked));
+        }
+        if let Some(tls) = &self.tls {
+            match tls.reload() {
+                Ok(true) => results.push(Ok("took the certificate as it is now".to_owned())),
+                Ok(false) => {}
+                Err(error) => results.push(Err(format!("{error}; the certificate stays as it was"))),
+            }
+        }
+        results
+    }
+}

@@ -1,0 +1,129 @@
+//! The settings of `polyarch serve`: where they come from, and what they come to.
+
+use crate::sandbox::Sandbox;
+
+fn printed(user: &Sandbox, line: &str) -> String {
+    user.words(&format!("serve --print-config {line}")).success()
+}
+
+/// The line of a key.
+fn line<'a>(text: &'a str, key: &str) -> &'a str {
+    let found = text.lines().find(|line| line.starts_with(&format!("{key} = ")));
+    found.unwrap_or_else(|| panic!("no `{key}` in\n{text}"))
+}
+
+/// Settings without the comments that say where they come from.
+fn values(text: &str) -> String {
+    let value = |line: &str| line.split(" # ").next().unwrap_or_default().trim_end().to_owned() + "\n";
+    text.lines().filter(|line| !line.starts_with('#')).map(value).collect()
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file_over_defaults() {
+    let mut user = Sandbox::new();
+    std::fs::write(
+        user.path("work/p.toml"),
+        "manifest-limit = \"1MiB\"\n[limits]\nconnections = 1\nheader-timeout = \"1s\"\nbody-timeout = \"1s\"\n",
+    )
+    .unwrap();
+    user.set("POLYARCH_CONFIG", "p.toml");
+    user.set("POLYARCH_SERVE_HEADER_TIMEOUT", "2s");
+    user.set("POLYARCH_SERVE_BODY_TIMEOUT", "2s");
+    let text = printed(&user, "--body-timeout 3s");
+    let squeezed = |key| line(&text, key).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed("listen"), "listen = \"127.0.0.1:5000\" # default");
+    assert_eq!(squeezed("data"), "data = \"[ROOT]/data\" # `POLYARCH_DATA`");
+    assert_eq!(squeezed("manifest-limit"), "manifest-limit = \"1MiB\" # `p.toml`, line 1");
+    assert_eq!(squeezed("connections"), "connections = 1 # `p.toml`, line 3");
+    assert_eq!(squeezed("header-timeout"), "header-timeout = \"2s\" # `POLYARCH_SERVE_HEADER_TIMEOUT`");
+    assert_eq!(squeezed("body-timeout"), "body-timeout = \"3s\" # `--body-timeout`");
+    // A flag wins over the variable that names the file, too.
+    std::fs::write(user.path("work/other.toml"), "manifest-limit = \"2MiB\"").unwrap();
+    assert!(line(&printed(&user, "--config other.toml"), "manifest-limit").contains("`other.toml`"));
+}
+
+#[test]
+fn what_is_printed_says_the_same_when_it_is_read() {
+    let user = Sandbox::new();
+    let first = printed(
+        &user,
+        "--listen [::1]:0 --allow-anonymous --tls-name a.lan --tls-name b.lan --htpasswd users --token-server=false \
+         --drain-timeout 90s --data elsewhere --references sparse",
+    );
+    std::fs::write(user.path("work/again.toml"), first.replace("[ROOT]", &user.path("").display().to_string()))
+        .unwrap();
+    let mut other = user;
+    // What the file says must not be needed from elsewhere.
+    other.set("POLYARCH_DATA", "");
+    let second = printed(&other, "--config again.toml");
+    assert_eq!(values(&first).replace("//", "/"), values(&second).replace("//", "/"));
+    assert!(values(&first).contains("names = [\"a.lan\", \"b.lan\"]\n"), "{first}");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_what_was_meant() {
+    let user = Sandbox::new();
+    std::fs::write(user.path("work/p.toml"), "# mine\n\n[tls]\n  sert = \"x\"\n").unwrap();
+    user.words("serve --config p.toml").fails_with(
+        2,
+        "error: failed to read the settings file `p.toml`: line 4, column 3: unknown key `sert` in `[tls]`; did you mean \
+         `cert`?\n",
+    );
+    std::fs::write(user.path("work/p.toml"), "[limits]\nbody-timeout = 60\n").unwrap();
+    user.words("serve --config p.toml --print-config").fails_with(
+        2,
+        "error: failed to read the settings file `p.toml`: line 2, column 1: expected a duration such as `90s`, `1h30m` or \
+         `7d`\n",
+    );
+    let missing = user.words("serve --config nothing.toml");
+    assert_eq!(missing.code, Some(2));
+    assert!(
+        missing.stderr.starts_with("error: failed to read the settings file `nothing.toml`: "),
+        "{}",
+        missing.stderr
+    );
+}
+
+#[test]
+fn a_variable_or_flag_with_a_wrong_value_is_named() {
+    let mut user = Sandbox::new();
+    let flag = user.words("serve --manifest-limit much");
+    assert_eq!(flag.code, Some(2));
+    assert!(
+        flag.stderr.starts_with(
+            "error: invalid value 'much' for '--manifest-limit <SIZE>': expected a size such as `4MiB` or `10GB`"
+        ),
+        "{}",
+        flag.stderr
+    );
+    user.set("POLYARCH_SERVE_LISTN", "x");
+    let run = user.words("serve --print-config");
+    assert!(
+        run.stderr.starts_with(
+            "warning: the variable `POLYARCH_SERVE_LISTN` sets nothing; did you mean `POLYARCH_SERVE_LISTEN`?\n"
+        ),
+        "{}",
+        run.stderr
+    );
+    user.set("POLYARCH_SERVE_REFERENCES", "lax");
+    user.words("serve --print-config").fails_with(
+        2,
+        "error: failed to read the variable `POLYARCH_SERVE_REFERENCES`: expected `strict` or `sparse`, found `lax`\n",
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let user = Sandbox::new();
+    user.words("serve --tls-cert c.pem")
+        .fails_with(2, "error: a certificate without its key\nhint: name the key with `--tls-key`\n");
+    let refused = user.words("serve --allow-anonymous --policy p.toml");
+    assert_eq!(refused.code, Some(2));
+}
+
+#[test]
+fn dockers_directory_before_serve_is_no_settings_file() {
+    let user = Sandbox::new();
+    let run = user.words("--config /nowhere serve --print-config");
+    assert!(!run.success().contains("/nowhere"));
+}
