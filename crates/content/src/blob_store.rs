@@ -61,6 +61,15 @@ pub struct Placed {
     pub claim: Claim,
 }
 
+/// Room for bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be written.
+    pub free: u64,
+    /// Bytes that there are.
+    pub total: u64,
+}
+
 /// Something in the blob store that no row speaks of, or that a row speaks of in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
@@ -110,6 +119,11 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 
     /// All that the store holds: named blobs and stages. For checks.
     async fn inventory(&self) -> Result<Vec<Leftover>, ContentError>;
+
+    /// How much room there is. `None`: there is no end to it, or nobody can tell.
+    async fn space(&self) -> Result<Option<Space>, ContentError> {
+        Ok(None)
+    }
 
     /// Stages that no writer has open and that were last written more than `age` ago.
     async fn idle_stages(&self, age: std::time::Duration) -> Result<Vec<StageId>, ContentError>;

@@ -14,7 +14,9 @@ mod store;
 mod uploads;
 mod verify;
 
-pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Leftover, Placed, Placement, Resumed};
+pub use blob_store::{
+    BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Leftover, Placed, Placement, Resumed, Space,
+};
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
 pub use garbage::{
     CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcAction, GcItem, GcKind, GcOptions, GcReport, Kept,

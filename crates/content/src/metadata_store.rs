@@ -337,6 +337,9 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
     /// Ends an upload session and returns it.
     async fn end_upload(&self, repository: &RepositoryId, id: &UploadId) -> Result<Option<Upload>, ContentError>;
 
+    /// How many upload sessions there are.
+    async fn count_uploads(&self) -> Result<u64, ContentError>;
+
     /// Ends upload sessions that were last touched before `before`, and returns their stages.
     async fn expire_uploads(&self, before: SystemTime) -> Result<Vec<StageId>, ContentError>;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use image::{Digest, Document, Tag, Target};
 
-use crate::blob_store::{BlobStore, ByteStream};
+use crate::blob_store::{BlobStore, ByteStream, Space};
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
     StoredDocument,
@@ -87,6 +87,16 @@ impl ContentStore {
             }
         }
         Ok(())
+    }
+
+    /// How much room the blob store has. `None`: there is no end to it, or nobody can tell.
+    pub async fn space(&self) -> Result<Option<Space>, ContentError> {
+        self.blobs.space().await
+    }
+
+    /// How many upload sessions there are.
+    pub async fn count_uploads(&self) -> Result<u64, ContentError> {
+        self.metadata.count_uploads().await
     }
 
     /// A blob, if the repository holds it.

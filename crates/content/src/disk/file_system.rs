@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use crate::blob_store::Space;
+
 /// A file that is open.
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Takes the lock that tells other processes that a writer is at work. `false`: somebody has it.
@@ -57,6 +59,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
     /// The files in a directory. One that is not there has none.
     fn list(&self, path: &Path) -> io::Result<Vec<DiskEntry>>;
+    /// How much room there is where a directory is. `None`: nobody can tell.
+    fn space(&self, _path: &Path) -> io::Result<Option<Space>> {
+        Ok(None)
+    }
 }
 
 /// The file system of this machine, with a count of what is costly.
@@ -225,5 +231,13 @@ impl Disk for RealDisk {
             }
         }
         Ok(found)
+    }
+
+    #[cfg(unix)]
+    fn space(&self, path: &Path) -> io::Result<Option<Space>> {
+        let found = rustix::fs::statvfs(path)?;
+        // What is kept for the superuser is not there for us.
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) }))
     }
 }

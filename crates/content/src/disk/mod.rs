@@ -34,7 +34,7 @@ pub use self::file_system::{Disk, DiskEntry, DiskFile, RealDisk};
 pub(crate) use self::layout::Layout;
 use self::stages::Stages;
 use self::writer::DiskWriter;
-use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Claim, Leftover, Placed, Placement, Resumed};
+use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Claim, Leftover, Placed, Placement, Resumed, Space};
 use crate::metadata_store::{BlobContent, BlobRecord};
 use crate::{ContentError, StageId};
 
@@ -396,6 +396,18 @@ impl BlobStore for DiskBlobStore {
     async fn inventory(&self) -> Result<Vec<Leftover>, ContentError> {
         let inner = self.inner.clone();
         blocking(move || inner.inventory()).await?
+    }
+
+    async fn space(&self) -> Result<Option<Space>, ContentError> {
+        let inner = self.inner.clone();
+        blocking(move || {
+            let path = inner.layout.uploads();
+            inner
+                .disk
+                .space(&path)
+                .map_err(|error| ContentError::io(format!("ask how much room {} has", shown(&path)), error))
+        })
+        .await?
     }
 
     async fn idle_stages(&self, age: Duration) -> Result<Vec<StageId>, ContentError> {

@@ -527,6 +527,10 @@ impl MetadataStore for SqliteMetadataStore {
         self.write(Durability::Process, 0, action, move |connection| uploads::end(connection, &repository, &id)).await
     }
 
+    async fn count_uploads(&self) -> Result<u64, ContentError> {
+        self.scan(|| "count upload sessions".to_owned(), uploads::count).await
+    }
+
     async fn expire_uploads(&self, before: SystemTime) -> Result<Vec<StageId>, ContentError> {
         let action = || "drop old upload sessions".to_owned();
         let before = milliseconds(before);

@@ -102,6 +102,10 @@ pub(super) fn end(
     Ok(found)
 }
 
+pub(super) fn count(connection: &Connection) -> Result<u64, Failure> {
+    Ok(connection.prepare_cached("SELECT COUNT(*) FROM uploads")?.query_row([], |row| row.get(0))?)
+}
+
 /// Whether there are sessions older than `before`: asked first, so that nobody waits for the lock in vain.
 pub(super) fn any_older(connection: &Connection, before: i64) -> Result<bool, Failure> {
     Ok(connection
