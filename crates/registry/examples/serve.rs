@@ -10,7 +10,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = arguments.next().unwrap_or_else(|| "target/serve".to_owned());
     let mut options = Options::default();
     if arguments.next().as_deref() == Some("sparse") {
-        options.references = content::ReferencePolicy::Sparse;
+        options.references = content::ReferencePolicy::Sparse.into();
     }
     let content = content::ContentStore::open(directory, content::Options::default()).await?;
     let server = Server::bind(address, options, content).await?;

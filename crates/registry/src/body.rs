@@ -1,5 +1,7 @@
 //! The bytes of a request: bounded in number, and not waited for forever.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +10,8 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, header};
 use http_body_util::BodyStream;
 use hyper::body::{Body, Incoming};
+
+use crate::disk_space::Watch;
 
 /// Bytes of a refused request that are still taken, so that the client sees the answer before its connection breaks.
 const DRAINED: u64 = 64 << 20;
@@ -31,6 +35,9 @@ pub(crate) enum BodyError {
         /// What came; or one more than was announced, as there is no end in sight.
         came: u64,
     },
+    /// The disk is full.
+    #[error("there is no room for more bytes")]
+    NoRoom,
     /// Nothing came for too long.
     #[error("no bytes came for too long")]
     Stalled,
@@ -45,11 +52,33 @@ pub(crate) struct RequestBody {
     incoming: Incoming,
     /// The client sends nothing before it is told to go on, which reading does (`Expect: 100-continue`).
     waits: bool,
+    meter: Meter,
+}
+
+/// Counts the bytes of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    /// What came of this one.
+    received: Arc<AtomicU64>,
+    disk: Arc<Watch>,
+}
+
+impl Meter {
+    pub(crate) fn new(received: Arc<AtomicU64>, disk: Arc<Watch>) -> Self {
+        Self { received, disk }
+    }
+
+    /// Bytes came, and are kept if this says so.
+    fn took(&self, bytes: &Bytes) -> Result<(), BodyError> {
+        let length = bytes.len() as u64;
+        self.received.fetch_add(length, Ordering::Relaxed);
+        if self.disk.took(length) { Ok(()) } else { Err(BodyError::NoRoom) }
+    }
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
-        Self { incoming, waits: headers.contains_key(header::EXPECT) }
+    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap, meter: Meter) -> Self {
+        Self { incoming, waits: headers.contains_key(header::EXPECT), meter }
     }
 
     /// The length that the client announces.
@@ -106,6 +135,7 @@ pub(crate) fn drain(body: RequestBody) {
         let reading = async {
             while let Some(Ok(frame)) = frames.next().await {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                body.meter.received.fetch_add(length, Ordering::Relaxed);
                 left = left.saturating_sub(length);
                 if left == 0 {
                     break;
@@ -118,8 +148,8 @@ pub(crate) fn drain(body: RequestBody) {
 
 /// The body as the content store takes it. With `expected`, exactly so many bytes.
 pub(crate) fn source(body: RequestBody, patience: Duration, expected: Option<u64>) -> ByteSource {
-    let state = (BodyStream::new(body.incoming), 0u64, false);
-    Box::pin(stream::unfold(state, move |(mut frames, mut came, over)| async move {
+    let state = (BodyStream::new(body.incoming), body.meter, 0u64, false);
+    Box::pin(stream::unfold(state, move |(mut frames, meter, mut came, over)| async move {
         if over {
             return None;
         }
@@ -134,13 +164,14 @@ pub(crate) fn source(body: RequestBody, patience: Duration, expected: Option<u64
                 Ok(Some(Ok(frame))) => {
                     let Ok(bytes) = frame.into_data() else { continue };
                     came += bytes.len() as u64;
-                    match expected {
-                        Some(announced) if came > announced => BodyError::Length { announced, came },
-                        _ => return Some((Ok(bytes), (frames, came, false))),
+                    match (expected, meter.took(&bytes)) {
+                        (Some(announced), _) if came > announced => BodyError::Length { announced, came },
+                        (_, Ok(())) => return Some((Ok(bytes), (frames, meter, came, false))),
+                        (_, Err(error)) => error,
                     }
                 }
             };
-            return Some((Err(Box::new(error) as SourceError), (frames, came, true)));
+            return Some((Err(Box::new(error) as SourceError), (frames, meter, came, true)));
         }
     }))
 }

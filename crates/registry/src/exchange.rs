@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -74,6 +74,8 @@ pub(crate) struct Exchange {
     pub(crate) repository: Option<RepositoryName>,
     /// Whose it is, once that is known.
     pub(crate) actor: Option<Arc<str>>,
+    /// Bytes of its body that came so far.
+    pub(crate) received: Arc<AtomicU64>,
 }
 
 impl Exchange {
@@ -87,6 +89,7 @@ impl Exchange {
             route: "none",
             repository: None,
             actor: None,
+            received: Arc::default(),
         }
     }
 

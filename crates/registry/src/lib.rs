@@ -7,12 +7,17 @@ mod author;
 mod blobs;
 mod body;
 mod conditions;
+mod disk_space;
 mod events;
 mod exchange;
+mod health;
 mod listing;
+mod maintenance;
 mod manifests;
 mod query;
 mod range;
+mod read_only;
+mod references;
 mod refusal;
 mod route;
 mod server;
@@ -24,5 +29,9 @@ pub use access::{
     Access, Action, Identities, Identity, IdentityError, KeyError, Policy, PolicyError, Rights, SigningKey,
     TokenOptions, TokenOptionsError, TokenServer,
 };
+pub use disk_space::DiskSpace;
+pub use maintenance::Collection;
+pub use read_only::ReadOnly;
+pub use references::{PatternError, ReferenceRules};
 pub use server::{Options, Server, ServerError};
 pub use tls::{SelfSigned, Tls, TlsError};

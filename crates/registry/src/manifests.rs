@@ -111,7 +111,7 @@ pub(crate) async fn put(
         ));
     }
     let mut options = PutOptions::default();
-    options.references = state.options.references;
+    options.references = state.options.references.of(&repository.name);
     options.condition = tag_condition(headers);
     options.tags.clone_from(&asked);
     match &target {

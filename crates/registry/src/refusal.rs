@@ -7,6 +7,7 @@ use image::{DocumentError, StrictError};
 use serde_json::{Value, json};
 
 use crate::body::BodyError;
+use crate::disk_space;
 
 /// An answer that is not what the client hoped for.
 #[derive(Debug)]
@@ -108,6 +109,7 @@ impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge { what, limit } => Self::too_large(what, limit),
+            BodyError::NoRoom => disk_space::full(),
             BodyError::Stalled => Self::new(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", error.to_string())
                 .header(header::CONNECTION, HeaderValue::from_static("close")),
             BodyError::Length { .. } => Self::bad_request("SIZE_INVALID", error.to_string()),
@@ -162,10 +164,7 @@ impl From<ContentError> for Refusal {
                 format!("{message}; delete that first, or ask with `?force=true`"),
             )
             .detail(json!({ "neededBy": parents })),
-            ContentError::NoSpace { .. } => Self {
-                internal: Some(message),
-                ..Self::new(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE", "the registry has no space left")
-            },
+            ContentError::NoSpace { .. } => Self { internal: Some(message), ..disk_space::full() },
             _ => Self {
                 internal: Some(message),
                 ..Self::new(

@@ -1,6 +1,7 @@
 //! What a path means. Names have slashes in them, so a path is read from its end.
 
 use content::{RepositoryId, UploadId};
+use http::Method;
 use image::{Digest, RepositoryName, Tag, Target};
 use percent_encoding::percent_decode_str;
 
@@ -9,6 +10,10 @@ use crate::refusal::Refusal;
 /// A path, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
+    /// `/healthz`
+    Alive,
+    /// `/readyz`
+    Ready,
     /// `/token`
     Token,
     /// Below `/v2/`.
@@ -19,6 +24,8 @@ impl Endpoint {
     /// Reads a path as it came.
     pub(crate) fn parse(path: &str) -> Result<Self, Refusal> {
         match path {
+            "/healthz" => Ok(Self::Alive),
+            "/readyz" => Ok(Self::Ready),
             "/token" => Ok(Self::Token),
             _ => Route::parse(path).map(Self::Registry),
         }
@@ -27,6 +34,8 @@ impl Endpoint {
     /// What it is called in logs and metrics: one of a few words.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Self::Alive => "healthz",
+            Self::Ready => "readyz",
             Self::Token => "token",
             Self::Registry(route) => route.kind(),
         }
@@ -35,7 +44,7 @@ impl Endpoint {
     /// The repository that it is about.
     pub(crate) fn repository(&self) -> Option<&RepositoryId> {
         match self {
-            Self::Token => None,
+            Self::Alive | Self::Ready | Self::Token => None,
             Self::Registry(route) => route.repository(),
         }
     }
@@ -43,9 +52,15 @@ impl Endpoint {
     /// The methods that it has, as `Allow` lists them.
     pub(crate) fn methods(&self) -> &'static str {
         match self {
+            Self::Alive | Self::Ready => "GET, HEAD",
             Self::Token => "GET, POST",
             Self::Registry(route) => route.methods(),
         }
+    }
+
+    /// Whether a method changes what is in the registry.
+    pub(crate) fn writes(&self, method: &Method) -> bool {
+        matches!(self, Self::Registry(_)) && !matches!(*method, Method::GET | Method::HEAD)
     }
 }
 

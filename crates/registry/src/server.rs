@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use content::{ContentStore, ReferencePolicy};
+use content::ContentStore;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -14,8 +14,13 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::access::{Access, Encrypted};
+use crate::disk_space::{self, DiskSpace};
+use crate::maintenance::{self, Collection};
+use crate::read_only::ReadOnly;
+use crate::references::ReferenceRules;
 use crate::service::{self, State};
 use crate::tls::Tls;
 
@@ -33,11 +38,20 @@ pub struct Options {
     /// Most bytes of a manifest.
     pub manifest_limit: usize,
     /// What of a manifest's references must be there.
-    pub references: ReferencePolicy,
+    pub references: ReferenceRules,
+    /// Whether writes are refused for now.
+    pub read_only: ReadOnly,
+    /// What is done when the disk gets full.
+    pub disk_space: DiskSpace,
+    /// Garbage collection on a schedule. Without this the server collects nothing.
+    pub collection: Option<Collection>,
     /// How long a connection may take to send a request's head, and may be idle between two.
     pub header_timeout: Duration,
     /// How long nothing may come of a request's body.
     pub body_timeout: Duration,
+    /// How long the server goes on as before when it is told to stop, but for `/readyz`: whoever sends it requests has
+    /// that long to see it and to send them elsewhere.
+    pub drain_delay: Duration,
     /// How long requests that are under way may take to end when the server stops.
     pub drain_timeout: Duration,
     /// Most connections at once; further ones wait.
@@ -45,16 +59,20 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Loopback only, 4 MiB, strict, 60 s for head and body, 30 s to drain, 8192 connections.
+    /// Loopback only, 4 MiB, strict, 60 s for head and body, 30 s to drain and no delay before it, 8192 connections.
     fn default() -> Self {
         Self {
             access: None,
             tls: None,
             allow_anonymous: false,
             manifest_limit: 4 << 20,
-            references: ReferencePolicy::Strict,
+            references: ReferenceRules::default(),
+            read_only: ReadOnly::default(),
+            disk_space: DiskSpace::default(),
+            collection: None,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             connections: 8192,
         }
@@ -118,7 +136,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown` resolves, then lets the requests that are under way end, for a while.
+    /// Serves until `shutdown` resolves. Then `/readyz` says so at once; after [`Options::drain_delay`] nobody is let in
+    /// any more, idle connections are closed, and the requests that are under way may end for a while.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, state, .. } = self;
         let graceful = GracefulShutdown::new();
@@ -139,11 +158,16 @@ impl Server {
             .keep_alive_interval(state.options.header_timeout);
         let (stop, stopping) = watch::channel(());
         let connections = Arc::new(Semaphore::new(state.options.connections));
-        let watching = state.options.tls.clone().filter(Tls::has_files).map(|tls| tokio::spawn(watch_files(tls)));
-        tokio::pin!(shutdown);
+        let background = background(&state);
+        let end = async {
+            shutdown.await;
+            state.drain();
+            tokio::time::sleep(state.options.drain_delay).await;
+        };
+        tokio::pin!(end);
         loop {
             let accepted = tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut end => break,
                 accepted = accept(&listener, &connections) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
@@ -189,14 +213,25 @@ impl Server {
         }
         drop(listener);
         drop(stop);
-        if let Some(watching) = watching {
-            watching.abort();
-        }
+        drop(background);
         let patience = state.options.drain_timeout;
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
         }
     }
+}
+
+/// What goes on beside the requests. It ends when this is dropped.
+fn background(state: &Arc<State>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(tls) = state.options.tls.clone().filter(Tls::has_files) {
+        tasks.spawn(watch_files(tls));
+    }
+    tasks.spawn(disk_space::watch(state.disk.clone(), state.content.clone()));
+    if let Some(collection) = state.options.collection.clone() {
+        tasks.spawn(maintenance::collect_on_schedule(state.clone(), collection));
+    }
+    tasks
 }
 
 /// How often the files of certificate and key are looked at.

@@ -1,12 +1,13 @@
 //! From a request to an answer, step by step:
 //!
 //! ```text
-//!   begin ──▶ admit: path ▸ limits ▸ who ▸ rights ▸ method ▸ read-only ──▶ dispatch ──▶ end: request id, log, metrics
+//!   begin ──▶ admit: path ▸ limits ▸ who ▸ rights ▸ method ▸ room ──▶ dispatch ──▶ end: request id, log, metrics
 //!                └──────────────── refusal ────────────────────────────────────────────▲
 //! ```
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use content::ContentStore;
 use http::header::{self, HeaderValue};
@@ -17,13 +18,14 @@ use hyper::body::{Body, Incoming};
 use crate::access::Caller;
 use crate::answer::{Answer, Handled, Never, answer};
 use crate::author::Author;
-use crate::body::RequestBody;
+use crate::body::{Meter, RequestBody};
+use crate::disk_space::Watch;
 use crate::events::Observers;
 use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{Endpoint, Route};
-use crate::{Options, access, blobs, body, listing, manifests, uploads};
+use crate::{Options, access, blobs, body, health, listing, manifests, uploads};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -32,11 +34,24 @@ pub(crate) struct State {
     pub(crate) options: Options,
     /// Who is told of what was written.
     pub(crate) observers: Observers,
+    /// How much room there is.
+    pub(crate) disk: Arc<Watch>,
+    draining: AtomicBool,
 }
 
 impl State {
     pub(crate) fn new(content: ContentStore, options: Options) -> Self {
-        Self { content, options, observers: Observers::new(Vec::new()) }
+        let disk = Arc::new(Watch::new(options.disk_space));
+        Self { content, options, observers: Observers::new(Vec::new()), disk, draining: AtomicBool::new(false) }
+    }
+
+    /// The server is about to stop.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 }
 
@@ -58,8 +73,9 @@ pub(crate) async fn serve(state: Arc<State>, peer: SocketAddr, request: Request<
 
 async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<Incoming>) -> Handled {
     let (parts, incoming) = request.into_parts();
-    let incoming = RequestBody::new(incoming, &parts.headers);
-    let (endpoint, caller) = match admit(state, exchange, &parts).await {
+    let meter = Meter::new(exchange.received.clone(), state.disk.clone());
+    let incoming = RequestBody::new(incoming, &parts.headers, meter);
+    let (endpoint, caller) = match admit(state, exchange, &parts, incoming.announced()).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             body::drain(incoming);
@@ -67,6 +83,8 @@ async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<In
         }
     };
     let handled = match endpoint {
+        Endpoint::Alive => Ok(health::alive()),
+        Endpoint::Ready => Ok(health::ready(state).await),
         Endpoint::Token => access::token_endpoint::serve(&state.options, &parts, incoming).await,
         Endpoint::Registry(route) => dispatch(state, exchange, &caller, route, &parts, incoming).await,
     };
@@ -74,19 +92,31 @@ async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<In
 }
 
 /// All that may refuse a request before its body is looked at.
-async fn admit(state: &State, exchange: &mut Exchange, parts: &Parts) -> Result<(Endpoint, Caller), Refusal> {
+async fn admit(
+    state: &State,
+    exchange: &mut Exchange,
+    parts: &Parts,
+    announced: Option<u64>,
+) -> Result<(Endpoint, Caller), Refusal> {
     let endpoint = Endpoint::parse(parts.uri.path())?;
     exchange.is_for(&endpoint);
     // Limits by address belong here: before a password is looked at.
     let caller = match &endpoint {
         Endpoint::Registry(route) => access::admit(state.options.access.as_ref(), route, parts).await?,
-        Endpoint::Token => Caller::unlimited(),
+        Endpoint::Alive | Endpoint::Ready | Endpoint::Token => Caller::unlimited(),
     };
     exchange.actor = caller.name();
     // Limits by identity belong here.
     let allowed = endpoint.methods();
     if !allowed.split(", ").any(|method| method == parts.method.as_str()) {
         return Err(Refusal::method(allowed));
+    }
+    if endpoint.writes(&parts.method) {
+        state.options.read_only.check()?;
+        // What is deleted makes room.
+        if parts.method != Method::DELETE {
+            state.disk.check(announced)?;
+        }
     }
     Ok((endpoint, caller))
 }

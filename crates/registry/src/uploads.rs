@@ -143,9 +143,9 @@ fn chunk(headers: &HeaderMap, incoming: &RequestBody) -> Result<(Option<u64>, Op
     }
 }
 
-/// Where the session stands, for a client that was out of step.
+/// Where the session stands, for a client that was out of step, or that comes back when there is room.
 async fn where_it_stands(state: &State, repository: &RepositoryId, id: &UploadId, refusal: Refusal) -> Refusal {
-    if refusal.status != StatusCode::RANGE_NOT_SATISFIABLE {
+    if !matches!(refusal.status, StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::INSUFFICIENT_STORAGE) {
         return refusal;
     }
     match state.content.upload(repository, id).await {

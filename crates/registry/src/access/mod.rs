@@ -17,6 +17,7 @@ mod tokens;
 
 pub(crate) use caller::{Caller, admit, denied};
 pub(crate) use challenge::Encrypted;
+pub(crate) use glob::Glob;
 pub use identities::{Identities, IdentityError};
 pub use keys::{KeyError, SigningKey};
 pub use policy::{Action, Identity, Policy, Rights};

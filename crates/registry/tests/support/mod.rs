@@ -31,7 +31,11 @@ impl Registry {
     }
 
     pub async fn with(options: Options) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), options).await
+    }
+
+    /// Over a directory that may hold something already.
+    pub async fn at(directory: TempDir, options: Options) -> Self {
         let content = ContentStore::open(directory.path(), content::Options::default()).await.unwrap();
         Self::over(options, directory, content).await
     }

@@ -21,7 +21,8 @@ pub(super) fn make(settings: &ServeSettings) -> Outcome<(Options, Vec<String>, R
     options.references = match *settings.references {
         References::Strict => ReferencePolicy::Strict,
         References::Sparse => ReferencePolicy::Sparse,
-    };
+    }
+    .into();
     options.connections = usize::try_from(*settings.connections).unwrap_or(usize::MAX);
     options.header_timeout = *settings.header_timeout;
     options.body_timeout = *settings.body_timeout;
