@@ -6,6 +6,7 @@ mod call;
 mod challenge;
 mod client;
 mod codes;
+mod doorway;
 mod download;
 mod error;
 mod escape;
@@ -33,6 +34,7 @@ mod wire;
 
 pub use client::{CredentialSource, RegistryClient};
 pub use codes::RegistryCode;
+pub use doorway::Doorway;
 pub use download::BlobStream;
 pub use error::{ClientError, ErrorKind, Verb};
 pub use network::{CertificateProblem, NetworkFailure, Phase};

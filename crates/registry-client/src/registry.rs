@@ -76,9 +76,9 @@ enum Shown {
 }
 
 /// What a request is sent with.
-struct Ticket<'a> {
-    scheme: Scheme,
-    authorization: Option<HeaderValue>,
+pub(crate) struct Ticket<'a> {
+    pub(crate) scheme: Scheme,
+    pub(crate) authorization: Option<HeaderValue>,
     shown: Shown,
     /// Held by the first request; everybody else waits for what it finds out.
     lead: Option<tokio::sync::MutexGuard<'a, ()>>,
@@ -161,7 +161,7 @@ impl Registry {
     }
 
     /// The URL of a place on this registry.
-    fn url(&self, scheme: Scheme, place: &Place) -> Result<Url, url::ParseError> {
+    pub(crate) fn url(&self, scheme: Scheme, place: &Place) -> Result<Url, url::ParseError> {
         match place {
             Place::Url(url) => Ok(url.clone()),
             Place::Path(path) => {
@@ -319,7 +319,7 @@ impl Registry {
 
     /// What a request is sent with: what is known to be needed, or nothing if nobody knows yet. Only one request at a
     /// time goes out without knowing.
-    async fn ticket(&self, context: &Context, scopes: &ScopeSet) -> Result<Ticket<'_>, ClientError> {
+    pub(crate) async fn ticket(&self, context: &Context, scopes: &ScopeSet) -> Result<Ticket<'_>, ClientError> {
         let writes = scopes.writes();
         let arrived = Instant::now();
         loop {

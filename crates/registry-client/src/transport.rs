@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use image::RegistryHost;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::ClientConfig;
 use rustls_pki_types::UnixTime;
 use settings::{HostTls, Secret};
 use url::{Host, Url};
@@ -58,6 +59,17 @@ pub(crate) struct Broken {
     pub(crate) network: NetworkFailure,
 }
 
+/// What `certs.d` has for the host of `url`.
+fn host_files(options: &ClientOptions, url: &Url, lenient: bool) -> Result<HostTls, SetupError> {
+    let Ok(host) = RegistryHost::parse(url.authority()) else { return Ok(HostTls::default()) };
+    match options.tls_files.host_tls(&host) {
+        Ok(files) => Ok(files),
+        // Docker does not look at them where nothing is verified.
+        Err(_) if lenient => Ok(HostTls::default()),
+        Err(error) => Err(SetupError { reason: error.to_string(), hint: None }),
+    }
+}
+
 /// All connections of a client.
 pub(crate) struct Transports {
     roots: Roots,
@@ -104,15 +116,7 @@ impl Transports {
         if let Some(client) = by_authority.get(&authority) {
             return Ok(client.clone());
         }
-        let files = match RegistryHost::parse(&authority) {
-            Ok(host) => match options.tls_files.host_tls(&host) {
-                Ok(files) => files,
-                // Docker does not look at them where nothing is verified.
-                Err(_) if lenient => HostTls::default(),
-                Err(error) => return Err(SetupError { reason: error.to_string(), hint: None }),
-            },
-            Err(_) => HostTls::default(),
-        };
+        let files = host_files(options, url, lenient)?;
         let profile = Profile {
             lenient,
             certificates: if lenient { Vec::new() } else { files.ca_pems.clone() },
@@ -128,6 +132,14 @@ impl Transports {
         };
         by_authority.insert(authority, client.clone());
         Ok(client)
+    }
+
+    /// TLS for the host of `url`, as [`Transports::get`] speaks it.
+    pub(crate) fn client_config(&self, options: &ClientOptions, url: &Url) -> Result<ClientConfig, SetupError> {
+        let lenient = options.is_lenient(url);
+        let files = host_files(options, url, lenient)?;
+        tls::client_config(&self.roots, &files, lenient)
+            .map_err(|error| SetupError { reason: error.to_string(), hint: None })
     }
 
     fn build(&self, options: &ClientOptions, files: &HostTls, lenient: bool) -> Result<reqwest::Client, SetupError> {
