@@ -98,7 +98,7 @@ fn commands() -> Vec<Page> {
         }
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(contents, "| [`{name}`]({name}.md) | {about} |");
-        let text = if name == "manifest" { manifest_page() } else { page(name, &[help(command)]) };
+        let text = if name == "manifest" { manifest_page() } else { page(name, &helps(command)) };
         pages.push(Page { path: format!("commands/{name}.md"), text });
     }
     let _ = write!(contents, "\n```text\n{}```\n", help(&root));
@@ -110,6 +110,12 @@ fn help(command: &clap::Command) -> String {
     let text = command.clone().term_width(WIDTH).render_help().to_string();
     // clap pads some lines.
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+/// The help of a command, and of those below it.
+fn helps(command: &clap::Command) -> Vec<String> {
+    let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+    std::iter::once(help(command)).chain(below.map(help)).collect()
 }
 
 fn manifest_page() -> String {

@@ -3,6 +3,7 @@
 //! `manifest` stands here for completions, help and the reference only: its own arguments are read by
 //! [`crate::manifest`], the way docker reads them.
 
+mod bench;
 mod identity;
 mod images;
 mod pack;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub(crate) use bench::{Bench, BenchRegistry, BenchWhat};
 pub(crate) use identity::{Htpasswd, Token};
 pub(crate) use images::{Images, Pull, Push, Remove, Selection, Tag, Transfer, Unpack};
 pub(crate) use pack::Pack;
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Htpasswd(Htpasswd),
     /// Make a token for a registry, and the line that it is known by there
     Token(Token),
+    /// Measure how fast a registry is
+    Bench(Bench),
     /// Log in to a registry
     Login(Login),
     /// Forget the login to a registry

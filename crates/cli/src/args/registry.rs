@@ -35,7 +35,7 @@ pub(crate) struct Logout {
 }
 
 /// A registry as people type it after `login`: without scheme and path.
-fn registry_host(text: &str) -> Result<RegistryHost, String> {
+pub(super) fn registry_host(text: &str) -> Result<RegistryHost, String> {
     let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let host = bare.split('/').next().unwrap_or_default();
     let host = if host == "index.docker.io" || host == "registry-1.docker.io" { "docker.io" } else { host };

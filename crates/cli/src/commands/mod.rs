@@ -1,5 +1,6 @@
 //! One file per command: arguments → request → report → output.
 
+mod bench;
 mod completion;
 mod copying;
 mod htpasswd;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command, context: &mut Context) -> Outcome {
         Command::Rm(arguments) => rm::run(&arguments, context),
         Command::Unpack(arguments) => unpack::run(&arguments, context),
         Command::Pack(arguments) => pack::run(&arguments, context),
+        Command::Bench(arguments) => bench::run(&arguments, context),
         Command::Serve(arguments) => serve::run(&arguments, context),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments, context),
         Command::Token(arguments) => token::run(&arguments, context),

@@ -4,6 +4,7 @@
 mod sandbox;
 
 mod basics;
+mod bench;
 mod images;
 mod login;
 mod manifest;

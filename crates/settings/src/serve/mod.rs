@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalogue::{Given, Origin, SETTINGS, ServeSettings, Setting};
 pub use error::{Place, ServeSettingsError};
-pub use value::{Address, Kind, OrOff, References, Size};
+pub use value::{Address, Kind, OrOff, References, Size, duration, size};
 pub use write::{settings_page, variables_table};
 
 use crate::environment::{EnvVar, Environment};

@@ -307,6 +307,16 @@ impl Value for Duration {
     }
 }
 
+/// Reads a duration as settings have it: `90s`, `1h30m`, `7d`. An error says what was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    Duration::from_text(text)
+}
+
+/// Reads a size in bytes as settings have it: `4MiB`, `10GB`. An error says what was expected.
+pub fn size(text: &str) -> Result<u64, String> {
+    Size::from_text(text).map(|size| size.0)
+}
+
 /// One of a few words; one list is the type, the words and what an error says.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident = $first_word:literal $(, $(#[$variant_doc:meta])* $variant:ident = $word:literal)* $(,)? }) => {

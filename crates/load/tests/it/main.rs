@@ -1,0 +1,6 @@
+//! The load generator against registries of this process.
+
+mod errors;
+mod requests;
+mod server;
+mod support;
