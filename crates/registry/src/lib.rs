@@ -26,9 +26,8 @@ mod tls;
 mod uploads;
 
 pub use access::{
-    Access, Action, External, Identities, Identity, IdentityError, IssuerError, IssuerOptions, Issuers, KeyError,
-    Policy, PolicyError, Rights, SigningKey, TokenAlgorithm, TokenOptions, TokenOptionsError, TokenServer,
-    UnknownAlgorithm,
+    Access, Action, Identities, Identity, IdentityError, KeyError, Policy, PolicyError, Rights, SigningKey,
+    TokenOptions, TokenOptionsError, TokenServer,
 };
 pub use disk_space::DiskSpace;
 pub use maintenance::Collection;

@@ -16,8 +16,6 @@ pub(crate) enum Endpoint {
     Ready,
     /// `/token`
     Token,
-    /// `/token/keys`
-    TokenKeys,
     /// Below `/v2/`.
     Registry(Route),
 }
@@ -29,7 +27,6 @@ impl Endpoint {
             "/healthz" => Ok(Self::Alive),
             "/readyz" => Ok(Self::Ready),
             "/token" => Ok(Self::Token),
-            "/token/keys" => Ok(Self::TokenKeys),
             _ => Route::parse(path).map(Self::Registry),
         }
     }
@@ -40,7 +37,6 @@ impl Endpoint {
             Self::Alive => "healthz",
             Self::Ready => "readyz",
             Self::Token => "token",
-            Self::TokenKeys => "token-keys",
             Self::Registry(route) => route.kind(),
         }
     }
@@ -48,7 +44,7 @@ impl Endpoint {
     /// The repository that it is about.
     pub(crate) fn repository(&self) -> Option<&RepositoryId> {
         match self {
-            Self::Alive | Self::Ready | Self::Token | Self::TokenKeys => None,
+            Self::Alive | Self::Ready | Self::Token => None,
             Self::Registry(route) => route.repository(),
         }
     }
@@ -58,7 +54,6 @@ impl Endpoint {
         match self {
             Self::Alive | Self::Ready => "GET, HEAD",
             Self::Token => "GET, POST",
-            Self::TokenKeys => "GET, HEAD",
             Self::Registry(route) => route.methods(),
         }
     }
