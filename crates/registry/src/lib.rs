@@ -26,8 +26,9 @@ mod tls;
 mod uploads;
 
 pub use access::{
-    Access, Action, Identities, Identity, IdentityError, KeyError, Policy, PolicyError, Rights, SigningKey,
-    TokenOptions, TokenOptionsError, TokenServer,
+    Access, Action, External, Identities, Identity, IdentityError, IssuerError, IssuerOptions, Issuers, KeyError,
+    Policy, PolicyError, Rights, SigningKey, TokenAlgorithm, TokenOptions, TokenOptionsError, TokenServer,
+    UnknownAlgorithm,
 };
 pub use disk_space::DiskSpace;
 pub use maintenance::Collection;

@@ -16,6 +16,8 @@ pub(crate) enum Endpoint {
     Ready,
     /// `/token`
     Token,
+    /// `/token/keys`
+    TokenKeys,
     /// Below `/v2/`.
     Registry(Route),
 }
@@ -27,6 +29,7 @@ impl Endpoint {
             "/healthz" => Ok(Self::Alive),
             "/readyz" => Ok(Self::Ready),
             "/token" => Ok(Self::Token),
+            "/token/keys" => Ok(Self::TokenKeys),
             _ => Route::parse(path).map(Self::Registry),
         }
     }
@@ -37,6 +40,7 @@ impl Endpoint {
             Self::Alive => "healthz",
             Self::Ready => "readyz",
             Self::Token => "token",
+            Self::TokenKeys => "token-keys",
             Self::Registry(route) => route.kind(),
         }
     }
@@ -44,7 +48,7 @@ impl Endpoint {
     /// The repository that it is about.
     pub(crate) fn repository(&self) -> Option<&RepositoryId> {
         match self {
-            Self::Alive | Self::Ready | Self::Token => None,
+            Self::Alive | Self::Ready | Self::Token | Self::TokenKeys => None,
             Self::Registry(route) => route.repository(),
         }
     }
@@ -54,6 +58,7 @@ impl Endpoint {
         match self {
             Self::Alive | Self::Ready => "GET, HEAD",
             Self::Token => "GET, POST",
+            Self::TokenKeys => "GET, HEAD",
             Self::Registry(route) => route.methods(),
         }
     }

@@ -185,10 +185,10 @@ impl Server {
                     return;
                 }
                 let ended = if let Some(tls) = &state.options.tls {
-                    let handshake = tls.acceptor().accept(stream);
-                    let stream = tokio::select! {
+                    let handshake = tls.handshake().accept(stream);
+                    let (stream, certificate) = tokio::select! {
                         made = tokio::time::timeout(state.options.header_timeout, handshake) => match made {
-                            Ok(Ok(stream)) => stream,
+                            Ok(Ok(made)) => made,
                             Ok(Err(error)) => {
                                 tracing::debug!(%peer, %error, "a client could not agree on TLS");
                                 return;
@@ -199,6 +199,9 @@ impl Server {
                     };
                     let service = service_fn(move |mut request: Request<Incoming>| {
                         request.extensions_mut().insert(Encrypted);
+                        if let Some(certificate) = &certificate {
+                            request.extensions_mut().insert(certificate.clone());
+                        }
                         service::serve(state.clone(), peer, request)
                     });
                     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await

@@ -86,6 +86,7 @@ async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<In
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => Ok(health::ready(state).await),
         Endpoint::Token => access::token_endpoint::serve(&state.options, &parts, incoming).await,
+        Endpoint::TokenKeys => access::token_endpoint::keys(&state.options, incoming),
         Endpoint::Registry(route) => dispatch(state, exchange, &caller, route, &parts, incoming).await,
     };
     if parts.method == Method::HEAD { handled.map(headless) } else { handled }
@@ -103,7 +104,7 @@ async fn admit(
     // Limits by address belong here: before a password is looked at.
     let caller = match &endpoint {
         Endpoint::Registry(route) => access::admit(state.options.access.as_ref(), route, parts).await?,
-        Endpoint::Alive | Endpoint::Ready | Endpoint::Token => Caller::unlimited(),
+        Endpoint::Alive | Endpoint::Ready | Endpoint::Token | Endpoint::TokenKeys => Caller::unlimited(),
     };
     exchange.actor = caller.name();
     // Limits by identity belong here.

@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::access::{ClientCertificate, Epoch};
 
 /// Why a certificate or key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum TlsError {
     /// They do not fit, or are of a kind that is not used.
     #[error("failed to use certificate and key: {0}")]
     Unusable(#[from] rustls::Error),
+    /// There is no certificate authority, or one that cannot be used.
+    #[error("failed to use the certificate authorities of clients: {0}")]
+    Authorities(String),
     /// No certificate could be made.
     #[error("failed to make a certificate: {0}")]
     Make(String),
@@ -76,13 +84,47 @@ pub struct Tls(Arc<Shared>);
 
 struct Shared {
     files: Option<(PathBuf, PathBuf)>,
+    authorities_file: Option<PathBuf>,
     now: Mutex<Material>,
+    epoch: Epoch,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Pem {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    /// Who vouches for clients, if any are asked for a certificate.
+    authorities: Option<Vec<u8>>,
 }
 
 struct Material {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
+    pem: Pem,
+    /// Of the authorities.
+    epoch: u64,
     acceptor: TlsAcceptor,
+}
+
+/// Makes connections encrypted, as it was decided when they came.
+pub(crate) struct Handshake {
+    acceptor: TlsAcceptor,
+    epoch: Epoch,
+    checked: u64,
+    asks: bool,
+}
+
+impl Handshake {
+    /// Agrees with a client on how to go on; and finds out who it is, if it shows a certificate.
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        stream: S,
+    ) -> io::Result<(TlsStream<S>, Option<ClientCertificate>)> {
+        let stream = self.acceptor.accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = shown
+            .filter(|_| self.asks)
+            .map(|certificate| ClientCertificate::new(certificate, self.epoch.clone(), self.checked));
+        Ok((stream, certificate))
+    }
 }
 
 impl fmt::Debug for Tls {
@@ -97,7 +139,8 @@ impl Tls {
     /// # Errors
     /// [`TlsError`], also if they do not belong together.
     pub fn new(certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(Shared { files: None, now: Mutex::new(Material::new(certificate, key)?) })))
+        let pem = Pem { certificate: certificate.to_vec(), key: key.to_vec(), authorities: None };
+        Self::made(None, None, pem)
     }
 
     /// Reads both from files, which the server looks at from time to time. Blocks.
@@ -105,17 +148,63 @@ impl Tls {
     /// # Errors
     /// As [`Tls::new`], and if a file cannot be read.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let now = Mutex::new(Material::new(&read(certificate)?, &read(key)?)?);
-        Ok(Self(Arc::new(Shared { files: Some((certificate.to_owned(), key.to_owned())), now })))
+        let pem = Pem { certificate: read(certificate)?, key: read(key)?, authorities: None };
+        Self::made(Some((certificate.to_owned(), key.to_owned())), None, pem)
     }
 
-    /// Uses others for the connections to come.
+    /// Asks clients for a certificate of one of these authorities (PEM). One that shows another is sent away; one that
+    /// shows none goes on, and is nobody in particular. Copies that were made before do not ask.
+    ///
+    /// # Errors
+    /// [`TlsError::Authorities`].
+    pub fn with_client_authorities(self, authorities: &[u8]) -> Result<Self, TlsError> {
+        let pem = Pem { authorities: Some(authorities.to_vec()), ..self.pem() };
+        Self::made(self.0.files.clone(), None, pem)
+    }
+
+    /// As [`Tls::with_client_authorities`], from a file, which the server looks at from time to time. Blocks. When it
+    /// changes, certificates that were shown before do not count any more until their clients connect again.
+    ///
+    /// # Errors
+    /// As there, and if it cannot be read.
+    pub fn with_client_authorities_file(self, path: &Path) -> Result<Self, TlsError> {
+        let pem = Pem { authorities: Some(read(path)?), ..self.pem() };
+        Self::made(self.0.files.clone(), Some(path.to_owned()), pem)
+    }
+
+    fn made(files: Option<(PathBuf, PathBuf)>, authorities_file: Option<PathBuf>, pem: Pem) -> Result<Self, TlsError> {
+        let now = Mutex::new(Material::new(pem, 0)?);
+        Ok(Self(Arc::new(Shared { files, authorities_file, now, epoch: Epoch::default() })))
+    }
+
+    fn pem(&self) -> Pem {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner).pem.clone()
+    }
+
+    /// Uses another certificate and key for the connections to come.
     ///
     /// # Errors
     /// As [`Tls::new`]; those that are used stay then.
     pub fn replace(&self, certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        let material = Material::new(certificate, key)?;
-        *self.0.now.lock().unwrap_or_else(PoisonError::into_inner) = material;
+        self.take(Pem { certificate: certificate.to_vec(), key: key.to_vec(), ..self.pem() })
+    }
+
+    /// Asks for certificates of other authorities from now on. Those that were shown before do not count any more.
+    ///
+    /// # Errors
+    /// [`TlsError::Authorities`]; those that are used stay then.
+    pub fn replace_client_authorities(&self, authorities: &[u8]) -> Result<(), TlsError> {
+        self.take(Pem { authorities: Some(authorities.to_vec()), ..self.pem() })
+    }
+
+    fn take(&self, pem: Pem) -> Result<(), TlsError> {
+        let mut now = self.0.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = now.pem.authorities != pem.authorities;
+        let material = Material::new(pem, now.epoch + u64::from(others))?;
+        *now = material;
+        if others {
+            self.0.epoch.next();
+        }
         Ok(())
     }
 
@@ -124,44 +213,68 @@ impl Tls {
     /// # Errors
     /// As [`Tls::open`]; what is used stays then. That is so for a moment while one file is new and the other is not.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let Some((certificate, key)) = &self.0.files else { return Ok(false) };
-        let (certificate, key) = (read(certificate)?, read(key)?);
-        {
-            let now = self.0.now.lock().unwrap_or_else(PoisonError::into_inner);
-            if now.certificate == certificate && now.key == key {
-                return Ok(false);
-            }
+        let mut pem = self.pem();
+        if let Some((certificate, key)) = &self.0.files {
+            (pem.certificate, pem.key) = (read(certificate)?, read(key)?);
         }
-        self.replace(&certificate, &key).map(|()| true)
+        if let Some(authorities) = &self.0.authorities_file {
+            pem.authorities = Some(read(authorities)?);
+        }
+        if pem == self.pem() {
+            return Ok(false);
+        }
+        self.take(pem).map(|()| true)
     }
 
     pub(crate) fn has_files(&self) -> bool {
-        self.0.files.is_some()
+        self.0.files.is_some() || self.0.authorities_file.is_some()
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.0.now.lock().unwrap_or_else(PoisonError::into_inner).acceptor.clone()
+    pub(crate) fn handshake(&self) -> Handshake {
+        let now = self.0.now.lock().unwrap_or_else(PoisonError::into_inner);
+        Handshake {
+            acceptor: now.acceptor.clone(),
+            epoch: self.0.epoch.clone(),
+            checked: now.epoch,
+            asks: now.pem.authorities.is_some(),
+        }
     }
 }
 
 impl Material {
-    fn new(certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate)
-            .collect::<Result<_, _>>()
-            .map_err(|_| TlsError::NoCertificate)?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate);
-        }
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NoKey)?;
+    fn new(pem: Pem, epoch: u64) -> Result<Self, TlsError> {
+        let chain = certificates(&pem.certificate).ok_or(TlsError::NoCertificate)?;
+        let private = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|_| TlsError::NoKey)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = match &pem.authorities {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(authorities) => {
+                let failed = |reason: &dyn fmt::Display| TlsError::Authorities(reason.to_string());
+                let mut roots = RootCertStore::empty();
+                let all = certificates(authorities).ok_or_else(|| failed(&"there is no `BEGIN CERTIFICATE`"))?;
+                for authority in all {
+                    roots.add(authority).map_err(|error| failed(&error))?;
+                }
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| failed(&error))?
+            }
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(chain, private)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { certificate: certificate.to_vec(), key: key.to_vec(), acceptor })
+        Ok(Self { pem, epoch, acceptor })
     }
+}
+
+/// All certificates of a text; `None` if there are none, or if one cannot be read.
+fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let all: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    (!all.is_empty()).then_some(all)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::access::Access;
+use crate::access::certificate::ClientCertificate;
 use crate::access::challenge::Challenge;
 use crate::access::policy::{Action, Identity, Policy};
 use crate::access::tokens::Shown;
@@ -58,10 +59,7 @@ impl Caller {
 
     /// Their name. `None`: nobody in particular.
     pub(crate) fn name(&self) -> Option<Arc<str>> {
-        match self.0.as_ref().map(|known| &known.identity) {
-            Some(Identity::Named(name)) => Some(name.clone()),
-            Some(Identity::Anonymous) | None => None,
-        }
+        self.0.as_ref().and_then(|known| known.identity.shared_name())
     }
 
     /// Whether everything may be read, so that nothing has to be left out.
@@ -144,7 +142,7 @@ pub(crate) async fn admit(access: Option<&Access>, route: &Route, parts: &Parts)
     let Some(access) = access else { return Ok(Caller::unlimited()) };
     let need = Need::of(route, &parts.method);
     let challenge = Challenge::new(access, parts, need);
-    let (identity, token) = identify(access, &parts.headers, &challenge).await?;
+    let (identity, token) = identify(access, parts, &challenge).await?;
     let known = Known { identity, policy: access.policy(), token };
     let by_policy = match need {
         // With a token server, clients that have no token yet learn here where to get one, even for nobody.
@@ -175,30 +173,35 @@ pub(crate) async fn admit(access: Option<&Access>, route: &Route, parts: &Parts)
 }
 
 /// Who it is. Credentials that are wrong are refused even where none are needed: whoever shows some means to be known.
+/// What a request says counts before the certificate of its connection.
 async fn identify(
     access: &Access,
-    headers: &HeaderMap,
+    parts: &Parts,
     challenge: &Challenge<'_>,
 ) -> Result<(Identity, Option<Arc<Shown>>), Refusal> {
+    let headers = &parts.headers;
     if !headers.contains_key(header::AUTHORIZATION) {
-        return Ok((Identity::Anonymous, None));
+        let Some(certificate) = parts.extensions.get::<ClientCertificate>() else {
+            return Ok((Identity::Anonymous, None));
+        };
+        let identity = certificate.identity().map_err(|reason| challenge.refuse(reason, None))?;
+        return Ok((identity, None));
     }
     if let Some((name, password)) = basic_of(headers) {
-        if access.knows(&name, password).await {
-            return Ok((Identity::named(&name), None));
+        if let Some(proven) = access.by_password(&name, password).await? {
+            return Ok((proven.identity, None));
         }
     } else if let Some(token) = only(headers, "bearer") {
         if let Some(name) = access.identities().token(token) {
             return Ok((Identity::Named(name), None));
         }
         if let Some(shown) = access.tokens().and_then(|tokens| tokens.check(token)) {
-            if shown.subject.is_empty() {
-                return Ok((Identity::Anonymous, Some(shown)));
-            }
             // It ends when its owner's password changes, or when they are no longer known.
-            if access.identities().stamp(&shown.subject).is_some_and(|stamp| stamp == shown.stamp) {
-                return Ok((Identity::named(&shown.subject), Some(shown)));
+            if let Some(identity) = access.holder(&shown) {
+                return Ok((identity, Some(shown)));
             }
+        } else if let Some(proven) = access.by_token(token).await? {
+            return Ok((proven.identity, None));
         }
         return Err(challenge.refuse("the token is not right, or its time is over", Some("invalid_token")));
     }

@@ -2,38 +2,65 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use http::StatusCode;
+use http::header::{self, HeaderValue};
 use tokio::sync::Semaphore;
 
 mod caller;
+mod certificate;
 mod challenge;
 mod glob;
 mod identities;
+mod issuers;
+mod json;
+mod jwk;
+mod jws;
 mod keys;
 mod policy;
 mod policy_file;
 mod scope;
+mod signatures;
 pub(crate) mod token_endpoint;
 mod tokens;
 
 pub(crate) use caller::{Caller, admit, denied};
+pub(crate) use certificate::{ClientCertificate, Epoch};
 pub(crate) use challenge::Encrypted;
 pub(crate) use glob::Glob;
 pub use identities::{Identities, IdentityError};
-pub use keys::{KeyError, SigningKey};
-pub use policy::{Action, Identity, Policy, Rights};
+pub use issuers::{IssuerError, IssuerOptions, Issuers};
+pub use keys::{KeyError, SigningKey, TokenAlgorithm, UnknownAlgorithm};
+pub use policy::{Action, External, Identity, Policy, Rights};
 pub use policy_file::PolicyError;
 pub use tokens::{TokenOptions, TokenOptionsError, TokenServer};
 
+use crate::refusal::Refusal;
+use issuers::NotVouched;
+use policy::VOUCHED;
+use tokens::Shown;
+
 /// Passwords that are hashed at once: guessing them must not take all processors from those who pull.
 const HASHING: usize = 2;
+/// Passwords that wait to be hashed. Whoever comes then is told to come again, and does not make others wait longer.
+const WAITING: usize = 128;
 
 /// What decides who may do what. Its parts are replaced while requests are served: each request sees one state.
 #[derive(Clone, Debug)]
 pub struct Access {
     policy: Arc<RwLock<Arc<Policy>>>,
     identities: Arc<RwLock<Identities>>,
+    issuers: Arc<RwLock<Issuers>>,
     hashing: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     tokens: Option<Arc<TokenServer>>,
+}
+
+/// Somebody who has shown who they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Proven {
+    pub(crate) identity: Identity,
+    /// When what they showed ends, in seconds of Unix time.
+    pub(crate) until: Option<u64>,
 }
 
 impl Access {
@@ -42,7 +69,9 @@ impl Access {
         Self {
             policy: Arc::new(RwLock::new(Arc::new(policy))),
             identities: Arc::new(RwLock::new(identities)),
+            issuers: Arc::default(),
             hashing: Arc::new(Semaphore::new(HASHING)),
+            waiting: Arc::new(Semaphore::new(HASHING + WAITING)),
             tokens: None,
         }
     }
@@ -55,7 +84,16 @@ impl Access {
         self
     }
 
-    pub(crate) fn tokens(&self) -> Option<&TokenServer> {
+    /// Takes the tokens of these issuers, too: as they are (`Authorization: Bearer`), and in place of a password, with
+    /// any user name.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Issuers) -> Self {
+        self.replace_issuers(issuers);
+        self
+    }
+
+    /// The server of its own tokens, if there is one.
+    pub fn tokens(&self) -> Option<&TokenServer> {
         self.tokens.as_deref()
     }
 
@@ -84,20 +122,86 @@ impl Access {
         *self.identities.write().unwrap_or_else(PoisonError::into_inner) = identities;
     }
 
-    /// Whether a password, or a token in its place, is that of `name`.
-    pub(crate) async fn knows(&self, name: &str, password: String) -> bool {
+    /// Whose tokens are taken now.
+    pub fn issuers(&self) -> Issuers {
+        self.issuers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the tokens of other issuers. Those that are as they were keep the keys that are known of them.
+    pub fn replace_issuers(&self, issuers: Issuers) {
+        let mut now = self.issuers.write().unwrap_or_else(PoisonError::into_inner);
+        let next = issuers.after(&now);
+        *now = next;
+    }
+
+    /// Who it is that shows a password, or a token in its place. `None`: it is not right.
+    ///
+    /// # Errors
+    /// A refusal if it cannot be found out now.
+    pub(crate) async fn by_password(&self, name: &str, password: String) -> Result<Option<Proven>, Refusal> {
         let identities = self.identities();
+        let known = || Some(Proven { identity: Identity::named(name), until: None });
         if identities.known_at_once(name, &password) {
-            return true;
+            return Ok(known());
         }
-        let Ok(_permit) = self.hashing.acquire().await else { return false };
+        if jws::resembles(&password) && !self.issuers().is_empty() {
+            // The name is that in the token, whatever the client calls itself: many clients want one to be given.
+            return self.by_token(&password).await;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else { return Err(too_many()) };
+        let Ok(_permit) = self.hashing.acquire().await else { return Err(too_many()) };
         // Whoever sends several requests at once waits for the first of them only.
         if identities.known_at_once(name, &password) {
-            return true;
+            return Ok(known());
         }
-        let name = name.to_owned();
-        tokio::task::spawn_blocking(move || identities.check_slowly(&name, &password)).await.unwrap_or(false)
+        let owner = name.to_owned();
+        let check = tokio::task::spawn_blocking(move || identities.check_slowly(&owner, &password));
+        Ok(if check.await.unwrap_or(false) { known() } else { None })
     }
+
+    /// Who it is that shows a token of an issuer. `None`: it is not right.
+    ///
+    /// # Errors
+    /// A refusal if it cannot be found out now.
+    pub(crate) async fn by_token(&self, token: &str) -> Result<Option<Proven>, Refusal> {
+        match self.issuers().check(token).await {
+            Ok(vouched) => Ok(Some(Proven { identity: vouched.identity, until: Some(vouched.until) })),
+            Err(NotVouched::Wrong) => Ok(None),
+            Err(NotVouched::NoKeys(issuer)) => {
+                let message = format!("the keys of issuer `{issuer}` cannot be had at the moment");
+                Err(later(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message), "10"))
+            }
+        }
+    }
+
+    /// The state of what somebody shows who they are with. `None`: nobody is called that, or nobody vouches for them
+    /// here.
+    pub(crate) fn stamp(&self, identity: &Identity) -> Option<String> {
+        match identity {
+            Identity::Anonymous => Some(String::new()),
+            Identity::Named(name) => self.identities().stamp(name),
+            Identity::External(external) => self.issuers().stamp(external),
+        }
+    }
+
+    /// Whose token it is. `None`: what they showed to get it does not count any more.
+    pub(crate) fn holder(&self, shown: &Shown) -> Option<Identity> {
+        let identity = match shown.subject.as_str() {
+            "" => Identity::Anonymous,
+            name if name.contains(VOUCHED) => Identity::External(Arc::new(External::again(name, shown.groups.clone()))),
+            name => Identity::named(name),
+        };
+        (self.stamp(&identity)? == shown.stamp).then_some(identity)
+    }
+}
+
+fn too_many() -> Refusal {
+    let message = "too many passwords are being checked at the moment";
+    later(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message), "1")
+}
+
+fn later(refusal: Refusal, seconds: &'static str) -> Refusal {
+    refusal.header(header::RETRY_AFTER, HeaderValue::from_static(seconds))
 }
 
 #[cfg(test)]

@@ -12,13 +12,56 @@ pub(crate) const ANONYMOUS: &str = "anonymous";
 /// Whoever is known, as a policy file spells it.
 pub(crate) const EVERYBODY_KNOWN: &str = "*";
 
+/// Stands between who vouches for somebody and what they are called there. No name of this registry's own has it.
+pub(crate) const VOUCHED: char = ':';
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Identity {
     /// Nobody in particular.
     Anonymous,
-    /// Somebody who has shown that this is their name.
+    /// Somebody whom this registry knows, and who has shown that this is their name.
     Named(Arc<str>),
+    /// Somebody for whom an issuer of tokens or a certificate authority vouches.
+    External(Arc<External>),
+}
+
+/// Somebody for whom another vouches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct External {
+    name: Arc<str>,
+    groups: BTreeSet<Box<str>>,
+}
+
+impl External {
+    /// `source` vouches for `name`. What it says is put under its own name, so that it cannot name anybody whom this
+    /// registry or another source knows.
+    pub(crate) fn new(source: &str, name: &str, groups: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let within = |name: &str| format!("{source}{VOUCHED}{name}");
+        let groups = groups.into_iter().map(|group| within(group.as_ref()).into());
+        Self { name: within(name).into(), groups: groups.collect() }
+    }
+
+    /// As it was before: in a token of this registry's own.
+    pub(crate) fn again(name: &str, groups: BTreeSet<Box<str>>) -> Self {
+        Self { name: name.into(), groups }
+    }
+
+    /// `source:name`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the source says that they belong to, each `source:group`.
+    pub fn groups(&self) -> &BTreeSet<Box<str>> {
+        &self.groups
+    }
+
+    /// Who vouches.
+    pub(crate) fn source(&self) -> &str {
+        self.name.split(VOUCHED).next().unwrap_or_default()
+    }
 }
 
 impl Identity {
@@ -32,6 +75,16 @@ impl Identity {
         match self {
             Self::Anonymous => None,
             Self::Named(name) => Some(name),
+            Self::External(external) => Some(&external.name),
+        }
+    }
+
+    /// The name, to be kept.
+    pub(crate) fn shared_name(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Named(name) => Some(name.clone()),
+            Self::External(external) => Some(external.name.clone()),
         }
     }
 }
@@ -93,10 +146,47 @@ impl Rights {
     }
 }
 
+/// Some of all identities.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Members {
+    names: BTreeSet<String>,
+    /// Beginnings of names for which others vouch: `source:` or more of it.
+    beginnings: Vec<String>,
+}
+
+impl Members {
+    /// `name`, `source:name`, or `source:beginning*`.
+    pub(crate) fn new(texts: impl IntoIterator<Item = String>) -> Self {
+        let mut members = Self::default();
+        for text in texts {
+            match text.strip_suffix('*').filter(|beginning| beginning.contains(VOUCHED)) {
+                Some(beginning) => members.beginnings.push(beginning.to_owned()),
+                None => _ = members.names.insert(text),
+            }
+        }
+        members
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.beginnings.is_empty()
+    }
+
+    fn have(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Anonymous => self.names.contains(ANONYMOUS),
+            Identity::Named(name) => self.names.contains(&**name),
+            Identity::External(external) => {
+                let name = external.name();
+                self.names.contains(name) || self.beginnings.iter().any(|beginning| name.starts_with(&**beginning))
+            }
+        }
+    }
+}
+
 /// These, for those: rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
-    pub(crate) identities: BTreeSet<String>,
+    pub(crate) identities: Members,
     pub(crate) groups: BTreeSet<String>,
     pub(crate) repositories: Vec<Glob>,
     pub(crate) rights: Rights,
@@ -105,7 +195,7 @@ pub(crate) struct Rule {
 /// Rules that add up. What none allows is forbidden.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
-    pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) groups: BTreeMap<String, Members>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -115,10 +205,11 @@ impl Policy {
         Self::default()
     }
 
-    /// Whoever is known may do everything, anonymous nothing: what users without a policy file mean.
+    /// Whoever this registry knows may do everything, others nothing: what users without a policy file mean. For whom
+    /// others vouch is for a policy file to say.
     pub fn known_may_do_everything() -> Self {
         let rule = Rule {
-            identities: BTreeSet::from([EVERYBODY_KNOWN.to_owned()]),
+            identities: Members::new([EVERYBODY_KNOWN.to_owned()]),
             groups: BTreeSet::new(),
             repositories: Glob::parse("**").into_iter().collect(),
             rights: Rights::default().with(Action::Admin),
@@ -144,16 +235,15 @@ impl Policy {
     }
 
     fn rules_of<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().filter(move |rule| match identity {
-            Identity::Anonymous => rule.identities.contains(ANONYMOUS),
-            Identity::Named(name) => {
-                rule.identities.contains(&**name)
-                    || rule.identities.contains(EVERYBODY_KNOWN)
-                    || rule
-                        .groups
-                        .iter()
-                        .any(|group| self.groups.get(group).is_some_and(|members| members.contains(&**name)))
-            }
+        self.rules.iter().filter(move |rule| {
+            let vouched = |group: &String| match identity {
+                Identity::External(external) => external.groups.contains(group.as_str()),
+                _ => false,
+            };
+            let member = |group: &String| self.groups.get(group).is_some_and(|members| members.have(identity));
+            let everybody = matches!(identity, Identity::Named(_)) && rule.identities.names.contains(EVERYBODY_KNOWN);
+            let by_group = |group| !matches!(identity, Identity::Anonymous) && (member(group) || vouched(group));
+            everybody || rule.identities.have(identity) || rule.groups.iter().any(by_group)
         })
     }
 }
@@ -220,6 +310,55 @@ mod tests {
         }
         assert!(policy.allows_somewhere(&Identity::Anonymous, Catalogue));
         assert!(!policy.allows_somewhere(&Identity::Anonymous, Push));
+    }
+
+    #[test]
+    fn who_is_vouched_for_is_nobody_else() {
+        let policy = Policy::parse(
+            r#"
+            [groups]
+            makers = ["bob", "hub:repo:team/*"]
+            [[rules]]
+            identities = ["bob", "*", "anonymous"]
+            repositories = ["own"]
+            actions = ["admin"]
+            [[rules]]
+            identities = ["hub:alice"]
+            repositories = ["one"]
+            actions = ["pull"]
+            [[rules]]
+            identities = ["hub:*"]
+            repositories = ["all"]
+            actions = ["pull"]
+            [[rules]]
+            groups = ["hub:admins", "makers"]
+            repositories = ["group"]
+            actions = ["push"]
+            "#,
+        )
+        .unwrap();
+        let external =
+            |source, name, groups: &[&str]| Identity::External(Arc::new(External::new(source, name, groups)));
+        for (identity, want) in [
+            (external("hub", "alice", &[]), &["one", "all"][..]),
+            (external("hub", "bob", &[]), &["all"]),
+            (external("hub", "*", &["*", "makers", "anonymous"]), &["all"]),
+            (external("hub", "anonymous", &["admins"]), &["all", "group"]),
+            (external("hub", "repo:team/app", &[]), &["all", "group"]),
+            (external("hub", "repo:teams/app", &[]), &["all"]),
+            (external("other", "alice", &["admins", "hub:admins", "makers"]), &[]),
+            (external("other", "hub:alice", &[]), &[]),
+            (external("hubs", "alice", &["admins"]), &[]),
+            (Identity::named("bob"), &["own", "group"]),
+            (Identity::named("makers"), &["own"]),
+            (Identity::Anonymous, &["own"]),
+        ] {
+            let may = |name: &&str| !policy.rights(&identity, &name.parse().unwrap()).is_empty();
+            let got: Vec<&str> = ["own", "one", "all", "group"].into_iter().filter(may).collect();
+            assert_eq!(got, want, "{identity:?}");
+        }
+        let everything = Policy::known_may_do_everything();
+        assert!(!everything.knows(&external("hub", "alice", &["*"])));
     }
 
     #[test]

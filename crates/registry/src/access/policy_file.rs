@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use crate::access::glob::Glob;
-use crate::access::policy::{Action, Policy, Rights, Rule};
+use crate::access::policy::{Action, Members, Policy, Rights, Rule, VOUCHED};
 
 /// What is wrong with a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,8 +79,14 @@ impl Policy {
             None => {}
             Some(Value::Table(groups)) => {
                 for (name, members) in groups {
-                    let members = texts(members, &format!("group `{name}`"))?;
-                    policy.groups.insert(name.clone(), members.into_iter().collect());
+                    let place = format!("group `{}`", name.escape_debug());
+                    if name.contains(VOUCHED) {
+                        return Err(wrong(
+                            &place,
+                            "has a `:` in its name: who is in such a group is for its issuer to say",
+                        ));
+                    }
+                    policy.groups.insert(name.clone(), Members::new(texts(members, &place)?));
                 }
             }
             Some(_) => return Err(wrong("`groups`", "must be a table of lists of names")),
@@ -106,10 +112,11 @@ fn rule(table: &Table, place: &str, policy: &Policy) -> Result<Rule, PolicyError
         None => Ok(Vec::new()),
         Some(value) => texts(value, &format!("{place}: `{key}`")),
     };
-    let identities: BTreeSet<String> = list("identities")?.into_iter().collect();
+    let identities = Members::new(list("identities")?);
     let groups: BTreeSet<String> = list("groups")?.into_iter().collect();
     for group in &groups {
-        if !policy.groups.contains_key(group) {
+        // Those of issuers are known to them only.
+        if !group.contains(VOUCHED) && !policy.groups.contains_key(group) {
             return Err(unknown(place, "group", group, policy.groups.keys().map(String::as_str)));
         }
     }
@@ -177,6 +184,7 @@ mod tests {
             ("[[rule]]".to_owned(), "the policy: unknown key `rule`; did you mean `rules`?"),
             ("rules = 3".to_owned(), "`rules`: must be a list: each begins with `[[rules]]`"),
             ("groups = 3".to_owned(), "`groups`: must be a table of lists of names"),
+            ("[groups]\n\"hub:a\" = []".to_owned(), "group `hub:a`: has a `:` in its name"),
             ("[groups]\na = \"b\"".to_owned(), "group `a`: must be a list of texts"),
             (rule("identitys = [\"a\"]"), "rule 1: unknown key `identitys`; did you mean `identities`?"),
             (rule("repositories = [\"a\"]\nactions = [\"pull\"]"), "rule 1: is about nobody"),

@@ -1,4 +1,5 @@
-//! `/token`: where clients get tokens (distribution's token specification, "GET" and "OAuth 2").
+//! `/token`: where clients get tokens (distribution's token specification, "GET" and "OAuth 2"); `/token/keys`: what
+//! others check them with.
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -7,11 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::Options;
-use crate::access::Access;
 use crate::access::caller::{basic_of, unauthorized};
 use crate::access::policy::Identity;
 use crate::access::scope::{self, Entry};
-use crate::access::tokens::TokenServer;
+use crate::access::tokens::{Subject, TokenServer};
+use crate::access::{Access, Proven};
 use crate::answer::{Handled, answer};
 use crate::body::{self, RequestBody};
 use crate::query::Query;
@@ -24,10 +25,19 @@ const FORM: usize = 64 << 10;
 
 /// What a client asks for, whichever way it does.
 struct Asked {
-    identity: Identity,
+    proven: Proven,
     entries: Vec<Entry>,
     /// Whether it wants a refresh token too.
     refresh: bool,
+}
+
+/// Answers a request for the keys (RFC 7517).
+pub(crate) fn keys(options: &Options, incoming: RequestBody) -> Handled {
+    body::drain(incoming);
+    let tokens = options.access.as_ref().and_then(Access::tokens).ok_or_else(Refusal::no_endpoint)?;
+    Ok(answer(StatusCode::OK)
+        .header(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
+        .json(&tokens.key_set()))
 }
 
 /// Answers a request for a token.
@@ -43,26 +53,32 @@ pub(crate) async fn serve(options: &Options, parts: &http::request::Parts, incom
         }
         _ => by_form(access, tokens, options, parts, incoming).await?,
     };
-    let subject = asked.identity.name().unwrap_or_default();
-    let stamp = access.identities().stamp(subject).unwrap_or_default();
-    let granted = scope::grant(&access.policy(), &asked.identity, &asked.entries);
+    let Proven { identity, until } = &asked.proven;
+    let stamp = access.stamp(identity).ok_or_else(wrong)?;
+    let groups = match identity {
+        Identity::External(external) => Some(external.groups()),
+        _ => None,
+    };
+    let subject = Subject { name: identity.name().unwrap_or_default(), stamp: &stamp, groups, until: *until };
+    let granted = scope::grant(&access.policy(), identity, &asked.entries);
     let texts = granted.iter().map(|entry| format!("{}:{}:{}", entry.kind, entry.name, entry.actions.join(",")));
     let texts = texts.collect::<Vec<_>>().join(" ");
     let failed = || Refusal {
         internal: Some("a token could not be signed".to_owned()),
         ..Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the registry failed to make a token")
     };
-    let token = tokens.issue(subject, &stamp, granted).ok_or_else(failed)?;
+    let token = tokens.issue(&subject, granted).ok_or_else(failed)?;
     let mut reply = Map::new();
     reply.insert("token".to_owned(), json!(token));
     reply.insert("access_token".to_owned(), json!(token));
     reply.insert("token_type".to_owned(), json!("Bearer"));
-    reply.insert("expires_in".to_owned(), json!(tokens.options.lifetime.as_secs()));
+    reply.insert("expires_in".to_owned(), json!(tokens.lifetime(&subject)));
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH);
     reply.insert("issued_at".to_owned(), json!(now.to_string()));
     reply.insert("scope".to_owned(), json!(texts));
-    if asked.refresh && asked.identity.name().is_some() {
-        let refresh = tokens.issue_refresh(subject, &stamp).ok_or_else(failed)?;
+    // For whom another vouches, that one must go on vouching: what stands for a password would outlive it.
+    if asked.refresh && matches!(identity, Identity::Named(_)) {
+        let refresh = tokens.issue_refresh(&subject).ok_or_else(failed)?;
         reply.insert("refresh_token".to_owned(), json!(refresh));
     }
     Ok(answer(StatusCode::OK)
@@ -75,13 +91,13 @@ async fn by_query(access: &Access, tokens: &TokenServer, parts: &http::request::
     let query = Query::parse(parts.uri.query());
     check_service(tokens, &query)?;
     let entries = entries(&query)?;
-    let identity = if parts.headers.contains_key(header::AUTHORIZATION) {
+    let proven = if parts.headers.contains_key(header::AUTHORIZATION) {
         let (name, password) = basic_of(&parts.headers).ok_or_else(wrong)?;
-        known(access, name, password).await?
+        known(access, &name, password).await?
     } else {
-        Identity::Anonymous
+        Proven { identity: Identity::Anonymous, until: None }
     };
-    Ok(Asked { identity, entries, refresh: query.is_set("offline_token") })
+    Ok(Asked { proven, entries, refresh: query.is_set("offline_token") })
 }
 
 /// `POST`: who asks is in the form.
@@ -103,23 +119,21 @@ async fn by_form(
     check_service(tokens, &form)?;
     let entries = entries(&form)?;
     let field = |name: &str| form.get(name).ok_or_else(|| bad(&format!("the form has no `{name}`")));
-    let identity = match field("grant_type")? {
-        "password" => known(access, field("username")?.to_owned(), field("password")?.to_owned()).await?,
+    let proven = match field("grant_type")? {
+        "password" => known(access, field("username")?, field("password")?.to_owned()).await?,
         "refresh_token" => {
             let shown = tokens.check_refresh(field("refresh_token")?).ok_or_else(wrong)?;
             // It ends when the password changes, or when its owner is no longer known.
-            if access.identities().stamp(&shown.subject).is_none_or(|stamp| stamp != shown.stamp) {
-                return Err(wrong());
-            }
-            Identity::named(&shown.subject)
+            let identity = access.holder(&shown).filter(|holder| matches!(holder, Identity::Named(_)));
+            Proven { identity: identity.ok_or_else(wrong)?, until: None }
         }
         _ => return Err(bad("`grant_type` is `password` or `refresh_token`")),
     };
-    Ok(Asked { identity, entries, refresh: form.get("access_type") == Some("offline") })
+    Ok(Asked { proven, entries, refresh: form.get("access_type") == Some("offline") })
 }
 
-async fn known(access: &Access, name: String, password: String) -> Result<Identity, Refusal> {
-    if access.knows(&name, password).await { Ok(Identity::named(&name)) } else { Err(wrong()) }
+async fn known(access: &Access, name: &str, password: String) -> Result<Proven, Refusal> {
+    access.by_password(name, password).await?.ok_or_else(wrong)
 }
 
 /// A token of this registry is of no use to another: whoever asks for one is mistaken, or is made to.

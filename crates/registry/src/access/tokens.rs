@@ -1,20 +1,19 @@
 //! Tokens of the registry's own: made, and checked.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, Header, Validation, get_current_timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::access::keys::SigningKey;
+use crate::access::jws::{Compact, compact};
+use crate::access::keys::{SigningKey, TokenAlgorithm, VerifyingKey};
 use crate::access::scope::{Entry, Granted};
 
-/// Longest token that is looked at.
-const LONGEST: usize = 16 << 10;
 /// Tokens whose signature is known to be right.
 const MOST_REMEMBERED: usize = 4096;
 /// Seconds that the clocks of two servers may differ.
@@ -33,16 +32,19 @@ pub struct TokenOptions {
     pub lifetime: Duration,
     /// How long a refresh token can be used.
     pub refresh_lifetime: Duration,
+    /// What tokens are signed with. Without it, whatever the key is for.
+    pub algorithm: Option<TokenAlgorithm>,
 }
 
 impl Default for TokenOptions {
-    /// `polyarch`, no realm, 5 minutes, 30 days.
+    /// `polyarch`, no realm, 5 minutes, 30 days, any algorithm.
     fn default() -> Self {
         Self {
             service: "polyarch".to_owned(),
             realm: None,
             lifetime: Duration::from_secs(300),
             refresh_lifetime: Duration::from_secs(30 * 24 * 3600),
+            algorithm: None,
         }
     }
 }
@@ -57,18 +59,59 @@ pub enum TokenOptionsError {
     /// It is no address.
     #[error("the realm `{0}` is not an `http://` or `https://` address")]
     Realm(String),
+    /// The key does not sign so.
+    #[error("tokens are to be signed with {wanted}, but the key is for {key}")]
+    Algorithm {
+        /// What was asked for.
+        wanted: TokenAlgorithm,
+        /// What the key is for.
+        key: TokenAlgorithm,
+    },
 }
 
 /// Makes tokens and checks them.
 #[derive(Debug)]
 pub struct TokenServer {
-    key: SigningKey,
+    keys: RwLock<Arc<Keys>>,
     pub(crate) options: TokenOptions,
     /// Tokens by their hash, with what they say. What they say about time is checked each time.
     remembered: Mutex<HashMap<[u8; 32], Arc<Shown>>>,
 }
 
-/// What a token says; what it must say is checked by `jsonwebtoken`.
+#[derive(Debug)]
+struct Keys {
+    signing: SigningKey,
+    /// What signed before, and until when that counts; without an end while it stands in the file of the key.
+    older: Vec<(VerifyingKey, Option<u64>)>,
+}
+
+impl Keys {
+    fn new(signing: SigningKey) -> Self {
+        let older = signing.older().iter().map(|key| (key.clone(), None)).collect();
+        Self { signing, older }
+    }
+
+    /// All that check tokens now.
+    fn verifying(&self, now: u64) -> impl Iterator<Item = &VerifyingKey> {
+        let older = self.older.iter().filter(move |(_, until)| until.is_none_or(|until| now < until));
+        std::iter::once(self.signing.verifying()).chain(older.map(|(key, _)| key))
+    }
+}
+
+/// Who a token is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Subject<'a> {
+    /// Empty for anonymous.
+    pub(crate) name: &'a str,
+    /// The state of the credentials that it is made for: it ends with them.
+    pub(crate) stamp: &'a str,
+    /// What an issuer says they belong to.
+    pub(crate) groups: Option<&'a BTreeSet<Box<str>>>,
+    /// When what they showed ends, in seconds of Unix time.
+    pub(crate) until: Option<u64>,
+}
+
+/// What a token says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -80,9 +123,10 @@ struct Claims {
     jti: String,
     #[serde(default)]
     access: Vec<Entry>,
-    /// The state of the credentials that it was made for: it ends with them.
     #[serde(default)]
     stamp: String,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    groups: BTreeSet<Box<str>>,
 }
 
 /// A token that was shown and is right.
@@ -91,18 +135,19 @@ pub(crate) struct Shown {
     /// Empty for anonymous.
     pub(crate) subject: String,
     pub(crate) stamp: String,
+    pub(crate) groups: BTreeSet<Box<str>>,
     pub(crate) granted: Granted,
     expires: u64,
 }
 
 /// All that may stand in a token's head. A key, an address of a key, or a certificate in it is for others to trust.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
-    alg: String,
-    kid: String,
     #[serde(default)]
     typ: Option<String>,
+    alg: String,
+    kid: String,
 }
 
 impl TokenServer {
@@ -122,26 +167,66 @@ impl TokenServer {
                 return Err(TokenOptionsError::Realm(realm.escape_debug().to_string()));
             }
         }
+        check_algorithm(&key, &options)?;
         // Clients take a minute for granted.
         options.lifetime = options.lifetime.max(Duration::from_secs(60));
-        Ok(Self { key, options, remembered: Mutex::default() })
+        Ok(Self { keys: RwLock::new(Arc::new(Keys::new(key))), options, remembered: Mutex::default() })
+    }
+
+    /// Signs with another key from now on. The one before still checks the tokens that it signed, until they end.
+    ///
+    /// # Errors
+    /// [`TokenOptionsError::Algorithm`]; the key stays as it was then.
+    pub fn replace_key(&self, key: SigningKey) -> Result<(), TokenOptionsError> {
+        check_algorithm(&key, &self.options)?;
+        let mut next = Keys::new(key);
+        let now = now();
+        let lifetime = self.options.lifetime.max(self.options.refresh_lifetime).as_secs();
+        let until = now.saturating_add(lifetime).saturating_add(LEEWAY);
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::iter::once((keys.signing.verifying().clone(), Some(until)));
+        let older = keys.older.iter().map(|(key, ends)| (key.clone(), Some(ends.unwrap_or(until))));
+        for (key, ends) in before.chain(older) {
+            let there = next.verifying(now).any(|known| known.id == key.id);
+            if !there && ends.is_none_or(|ends| now < ends) {
+                next.older.push((key, ends));
+            }
+        }
+        *keys = Arc::new(next);
+        Ok(())
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The public halves of its keys, for others who check its tokens (RFC 7517).
+    pub(crate) fn key_set(&self) -> Value {
+        let keys = self.keys();
+        json!({ "keys": keys.verifying(now()).map(VerifyingKey::jwk).collect::<Vec<_>>() })
+    }
+
+    /// How many seconds a token for somebody can be used from now on.
+    pub(crate) fn lifetime(&self, subject: &Subject<'_>) -> u64 {
+        let lifetime = self.options.lifetime.as_secs();
+        subject.until.map_or(lifetime, |until| lifetime.min(until.saturating_sub(now())))
     }
 
     /// A token that allows something.
-    pub(crate) fn issue(&self, subject: &str, stamp: &str, access: Vec<Entry>) -> Option<String> {
-        self.sign(subject, stamp, access, &self.options.service, self.options.lifetime)
+    pub(crate) fn issue(&self, subject: &Subject<'_>, access: Vec<Entry>) -> Option<String> {
+        self.sign(subject, access, &self.options.service, self.lifetime(subject))
     }
 
     /// A token that allows nothing but to get others.
-    pub(crate) fn issue_refresh(&self, subject: &str, stamp: &str) -> Option<String> {
-        self.sign(subject, stamp, Vec::new(), &self.refresh_audience(), self.options.refresh_lifetime)
+    pub(crate) fn issue_refresh(&self, subject: &Subject<'_>) -> Option<String> {
+        self.sign(subject, Vec::new(), &self.refresh_audience(), self.options.refresh_lifetime.as_secs())
     }
 
     /// What a token says, if it is right now.
     pub(crate) fn check(&self, token: &str) -> Option<Arc<Shown>> {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        let now = get_current_timestamp();
+        let now = now();
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
         if let Some(shown) = remembered {
             return (now < shown.expires).then_some(shown);
@@ -167,67 +252,85 @@ impl TokenServer {
         format!("{}/refresh", self.options.service)
     }
 
-    fn sign(
-        &self,
-        subject: &str,
-        stamp: &str,
-        access: Vec<Entry>,
-        audience: &str,
-        lifetime: Duration,
-    ) -> Option<String> {
+    fn sign(&self, subject: &Subject<'_>, access: Vec<Entry>, audience: &str, lifetime: u64) -> Option<String> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
-        let now = get_current_timestamp();
+        let now = now();
         let claims = Claims {
             iss: self.options.service.clone(),
-            sub: subject.to_owned(),
+            sub: subject.name.to_owned(),
             aud: audience.to_owned(),
-            exp: now.saturating_add(lifetime.as_secs()),
+            exp: now.saturating_add(lifetime),
             nbf: now,
             iat: now,
             jti: URL_SAFE_NO_PAD.encode(random),
             access,
-            stamp: stamp.to_owned(),
+            stamp: subject.stamp.to_owned(),
+            groups: subject.groups.cloned().unwrap_or_default(),
         };
-        let header = Header { kid: Some(self.key.id.clone()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, &claims, &self.key.encoding).ok()
+        let keys = self.keys();
+        let head = Head {
+            typ: Some("JWT".to_owned()),
+            alg: keys.signing.algorithm().name().to_owned(),
+            kid: keys.signing.id().to_owned(),
+        };
+        let (head, claims) = (serde_json::to_vec(&head).ok()?, serde_json::to_vec(&claims).ok()?);
+        compact(&head, &claims, |message| keys.signing.sign(message))
     }
 
     fn verify(&self, token: &str, audience: &str) -> Option<Shown> {
-        if token.len() > LONGEST {
-            return None;
-        }
+        let token = Compact::parse(token)?;
+        let now = now();
+        let keys = self.keys();
         // What the token says about how it is to be checked must be what is done anyway.
-        let head = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
-        let head: Head = serde_json::from_slice(&head).ok()?;
-        if head.alg != "ES256" || head.kid != self.key.id || head.typ.is_some_and(|typ| typ != "JWT") {
+        let head: Head = serde_json::from_slice(&token.head).ok()?;
+        let key = keys.verifying(now).find(|key| key.id == head.kid)?;
+        if head.alg != key.algorithm.name() || head.typ.is_some_and(|typ| typ != "JWT") {
             return None;
         }
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
-        validation.set_audience(&[audience]);
-        validation.set_issuer(&[&self.options.service]);
-        validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key.decoding, &validation).ok()?.claims;
+        if !key.verify(token.message, &token.signature) {
+            return None;
+        }
+        let claims: Claims = serde_json::from_slice(&token.claims).ok()?;
+        let expires = claims.exp.saturating_add(LEEWAY);
+        let in_time = now < expires && claims.nbf <= now.saturating_add(LEEWAY);
+        if !in_time || claims.aud != audience || claims.iss != self.options.service {
+            return None;
+        }
         Some(Shown {
             subject: claims.sub,
             stamp: claims.stamp,
+            groups: claims.groups,
             granted: Granted::new(&claims.access),
-            expires: claims.exp.saturating_add(LEEWAY),
+            expires,
         })
     }
 }
 
+fn check_algorithm(key: &SigningKey, options: &TokenOptions) -> Result<(), TokenOptionsError> {
+    match options.algorithm {
+        Some(wanted) if wanted != key.algorithm() => Err(TokenOptionsError::Algorithm { wanted, key: key.algorithm() }),
+        _ => Ok(()),
+    }
+}
+
+/// Seconds of Unix time.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::EncodingKey;
-    use serde_json::{Value, json};
+    use aws_lc_rs::hmac;
 
     use super::*;
 
     fn server() -> TokenServer {
         TokenServer::new(SigningKey::generate().unwrap(), TokenOptions::default()).unwrap()
+    }
+
+    fn bob() -> Subject<'static> {
+        Subject { name: "bob", stamp: "s", ..Subject::default() }
     }
 
     fn parts(token: &str) -> (Value, Value, String) {
@@ -243,17 +346,15 @@ mod tests {
 
     /// Signed with the server's own key, whatever it says.
     fn signed(server: &TokenServer, head: &Value, claims: &Value) -> String {
-        let message = format!("{}.{}", part(head), part(claims));
-        let key = &server.key.encoding;
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, Algorithm::ES256).unwrap();
-        format!("{message}.{signature}")
+        let (head, claims) = (head.to_string(), claims.to_string());
+        compact(head.as_bytes(), claims.as_bytes(), |message| server.keys().signing.sign(message)).unwrap()
     }
 
     #[test]
     fn only_what_this_key_signed_is_taken() {
         // As CVE-2025-24976 and its kin did not: the token's head chose the key, or that there is none.
         let server = server();
-        let token = server.issue("bob", "s", Vec::new()).unwrap();
+        let token = server.issue(&bob(), Vec::new()).unwrap();
         assert_eq!(server.verify(&token, "polyarch").unwrap().subject, "bob");
         let (head, claims, signature) = parts(&token);
         assert_eq!(signed(&server, &head, &claims).matches('.').count(), 2);
@@ -261,7 +362,7 @@ mod tests {
 
         let other = SigningKey::generate().unwrap();
         let forger = TokenServer::new(other, TokenOptions::default()).unwrap();
-        assert!(server.check(&forger.issue("bob", "s", Vec::new()).unwrap()).is_none());
+        assert!(server.check(&forger.issue(&bob(), Vec::new()).unwrap()).is_none());
         let with = |key: &str, value: Value| {
             let mut head = head.clone();
             head[key] = value;
@@ -301,18 +402,36 @@ mod tests {
         without.as_object_mut().unwrap().remove("kid");
         assert!(server.check(&signed(&server, &without, &claims)).is_none());
         // The public key as a shared secret.
-        let secret = EncodingKey::from_secret(server.key.decoding.try_get_as_bytes().unwrap());
-        let head = with("alg", json!("HS256"));
-        let message = format!("{}.{}", part(&head), part(&claims));
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &secret, Algorithm::HS256).unwrap();
-        assert!(server.check(&format!("{message}.{signature}")).is_none());
+        let jwk = server.keys().signing.jwk();
+        let point = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &[vec![4], point("x"), point("y")].concat());
+        let head = with("alg", json!("HS256")).to_string();
+        let sign = |message: &[u8]| Some(hmac::sign(&secret, message).as_ref().to_vec());
+        let forged = compact(head.as_bytes(), claims.to_string().as_bytes(), sign).unwrap();
+        assert!(server.check(&forged).is_none());
+        // Said twice, in the head or in the claims.
+        let sign = |message: &[u8]| server.keys().signing.sign(message);
+        let (head, text) = (parts(&token).0.to_string(), claims.to_string());
+        assert!(server.check(&compact(head.as_bytes(), text.as_bytes(), sign).unwrap()).is_some());
+        let twice = |text: &str, more: &str| format!("{{{more},{}", &text[1..]);
+        for (head, claims) in [
+            (twice(&head, r#""alg":"none""#), text.clone()),
+            (twice(&head, r#""kid":"x""#), text.clone()),
+            (head.clone(), twice(&text, r#""sub":"eve""#)),
+            (head.clone(), twice(&text, r#""exp":9999999999"#)),
+        ] {
+            assert!(
+                server.check(&compact(head.as_bytes(), claims.as_bytes(), sign).unwrap()).is_none(),
+                "{head} {claims}"
+            );
+        }
     }
 
     #[test]
     fn times_audience_and_issuer_must_be_right() {
         let server = server();
-        let (head, claims, _) = parts(&server.issue("bob", "s", Vec::new()).unwrap());
-        let now = get_current_timestamp();
+        let (head, claims, _) = parts(&server.issue(&bob(), Vec::new()).unwrap());
+        let now = super::now();
         for (key, value) in [
             ("exp", json!(now - 60)),
             ("exp", json!("never")),
@@ -339,8 +458,8 @@ mod tests {
     #[test]
     fn a_token_that_was_right_is_not_when_its_time_is_over() {
         let server = server();
-        let (head, mut claims, _) = parts(&server.issue("bob", "s", Vec::new()).unwrap());
-        claims["exp"] = json!(get_current_timestamp() + 1 - LEEWAY);
+        let (head, mut claims, _) = parts(&server.issue(&bob(), Vec::new()).unwrap());
+        claims["exp"] = json!(now() + 1 - LEEWAY);
         let token = signed(&server, &head, &claims);
         assert!(server.check(&token).is_some());
         std::thread::sleep(Duration::from_millis(2100));
@@ -350,7 +469,7 @@ mod tests {
     #[test]
     fn a_refresh_token_is_no_token_and_the_reverse() {
         let server = server();
-        let (token, refresh) = (server.issue("b", "s", Vec::new()), server.issue_refresh("b", "s"));
+        let (token, refresh) = (server.issue(&bob(), Vec::new()), server.issue_refresh(&bob()));
         let (token, refresh) = (token.unwrap(), refresh.unwrap());
         assert!(server.check(&token).is_some() && server.check_refresh(&refresh).is_some());
         assert!(server.check(&refresh).is_none() && server.check_refresh(&token).is_none());
@@ -359,7 +478,7 @@ mod tests {
     #[test]
     fn garbage_is_no_token() {
         let server = server();
-        let token = server.issue("bob", "s", Vec::new()).unwrap();
+        let token = server.issue(&bob(), Vec::new()).unwrap();
         for garbage in ["", ".", "..", "...", "a.b.c", &token[1..], &token[..token.len() - 2], &format!("{token}.x")] {
             assert!(server.check(garbage).is_none(), "{garbage}");
         }
@@ -381,5 +500,72 @@ mod tests {
         for bad in ["", "/token", "ftp://x/", "https://", "https://a\"b/", "https://a b/", "javascript:x"] {
             assert!(matches!(with("a", Some(bad)), Err(TokenOptionsError::Realm(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn each_algorithm_makes_tokens_that_only_its_own_key_opens() {
+        let servers: Vec<TokenServer> = TokenAlgorithm::ALL
+            .iter()
+            .map(|(_, algorithm)| {
+                let options = TokenOptions { algorithm: Some(*algorithm), ..TokenOptions::default() };
+                TokenServer::new(SigningKey::generate_for(*algorithm).unwrap(), options).unwrap()
+            })
+            .collect();
+        for (at, server) in servers.iter().enumerate() {
+            let token = server.issue(&bob(), Vec::new()).unwrap();
+            let (head, claims, _) = parts(&token);
+            assert_eq!(head["alg"], TokenAlgorithm::ALL[at].0);
+            assert_eq!(head["kid"], server.key_set()["keys"][0]["kid"]);
+            for (other, checks) in servers.iter().enumerate() {
+                assert_eq!(checks.check(&token).is_some(), at == other);
+                // Another key under the name of this one, and this key under the name of another algorithm.
+                assert_eq!(server.check(&signed(checks, &head, &claims)).is_some(), at == other);
+                let mut changed = head.clone();
+                changed["alg"] = json!(TokenAlgorithm::ALL[other].0);
+                assert_eq!(server.check(&signed(server, &changed, &claims)).is_some(), at == other);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_for_another_algorithm_is_refused_by_name() {
+        let options = TokenOptions { algorithm: Some(TokenAlgorithm::EdDsa), ..TokenOptions::default() };
+        let error = TokenServer::new(SigningKey::generate().unwrap(), options.clone()).unwrap_err();
+        assert_eq!(error.to_string(), "tokens are to be signed with EdDSA, but the key is for ES256");
+        let server = TokenServer::new(SigningKey::generate_for(TokenAlgorithm::EdDsa).unwrap(), options).unwrap();
+        let before = server.key_set();
+        server.replace_key(SigningKey::generate().unwrap()).unwrap_err();
+        assert_eq!(server.key_set(), before);
+    }
+
+    #[test]
+    fn tokens_of_the_key_before_are_taken_until_they_end() {
+        let server = server();
+        let (token, refresh) = (server.issue(&bob(), Vec::new()).unwrap(), server.issue_refresh(&bob()).unwrap());
+        server.replace_key(SigningKey::generate_for(TokenAlgorithm::EdDsa).unwrap()).unwrap();
+        let next = server.issue(&bob(), Vec::new()).unwrap();
+        assert_eq!(parts(&next).0["alg"], "EdDSA");
+        assert!(server.check(&token).is_some() && server.check(&next).is_some());
+        assert!(server.check_refresh(&refresh).is_some());
+        assert_eq!(server.key_set()["keys"].as_array().unwrap().len(), 2);
+        // The new key under the name of the old one.
+        let (head, claims, _) = parts(&token);
+        assert!(server.check(&signed(&server, &head, &claims)).is_none());
+        // It is forgotten when the last token that it can have signed has ended.
+        let keys = server.keys();
+        let until = keys.older[0].1.unwrap();
+        assert!(until >= now() + 30 * 24 * 3600);
+        assert_eq!(keys.verifying(until - 1).count(), 2);
+        assert_eq!(keys.verifying(until).count(), 1);
+    }
+
+    #[test]
+    fn a_token_ends_with_what_it_was_made_for() {
+        let server = server();
+        let subject = Subject { until: Some(now() + 20), ..bob() };
+        let (_, claims, _) = parts(&server.issue(&subject, Vec::new()).unwrap());
+        assert!(claims["exp"].as_u64().unwrap() <= now() + 20);
+        let subject = Subject { until: Some(now() + 1_000_000), ..bob() };
+        assert_eq!(server.lifetime(&subject), 300);
     }
 }
