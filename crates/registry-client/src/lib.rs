@@ -45,3 +45,4 @@ pub use repository::{
     SourceStream, UploadSession,
 };
 pub use scope::Access;
+pub use tls::believing;

@@ -154,6 +154,15 @@ fn said(error: &rustls_pki_types::pem::Error) -> String {
     crate::escape::line(&error.to_string())
 }
 
+/// TLS that believes these roots and asks nothing else: for others in this house who must connect to somebody.
+///
+/// # Errors
+/// Never where `rustls` has what it was built with.
+pub fn believing(roots: &TrustRoots) -> Result<ClientConfig, rustls::Error> {
+    client_config(&Roots::new(roots.clone()), &HostTls::default(), false)
+        .map_err(|error| rustls::Error::General(error.to_string()))
+}
+
 /// TLS for one kind of host. `lenient`: certificates are not verified. Errors of `certs.d` files matter only where they
 /// are needed, as in Docker.
 pub(crate) fn client_config(roots: &Roots, files: &HostTls, lenient: bool) -> Result<ClientConfig, TlsSetupError> {
