@@ -56,9 +56,8 @@ impl Endpoint {
     /// The methods that it has, as `Allow` lists them.
     pub(crate) fn methods(&self) -> &'static str {
         match self {
-            Self::Alive | Self::Ready => "GET, HEAD",
+            Self::Alive | Self::Ready | Self::TokenKeys => "GET, HEAD",
             Self::Token => "GET, POST",
-            Self::TokenKeys => "GET, HEAD",
             Self::Registry(route) => route.methods(),
         }
     }

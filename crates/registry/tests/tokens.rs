@@ -4,7 +4,7 @@ mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use polyarch_registry::{Access, Identities, Options, Policy, SigningKey, TokenOptions, TokenServer};
+use polyarch_registry::{Access, Identities, Options, Policy, SigningKey, TokenAlgorithm, TokenOptions, TokenServer};
 use support::{MANIFEST, Registry, Reply};
 
 const POLICY: &str = r#"
@@ -301,8 +301,55 @@ async fn the_realm_is_the_setting_or_a_host_that_is_one() {
 async fn without_a_token_server_there_is_no_token() {
     let registry = Registry::start().await;
     assert_eq!(registry.get("/token").await.status, 404);
+    assert_eq!(registry.get("/token/keys").await.status, 404);
     let mut options = Options::default();
     options.access = Some(Access::new(Policy::parse(POLICY).unwrap(), identities("bob!")));
     let registry = Registry::with(options).await;
     assert_eq!(registry.get("/token").await.status, 404);
+}
+
+/// The head of a token.
+fn head(token: &str) -> serde_json::Value {
+    let head = token.split('.').next().unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(head).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn each_kind_of_key_opens_the_same_and_others_can_check_it() {
+    for (name, algorithm) in TokenAlgorithm::ALL {
+        let mut options = TokenOptions::default();
+        options.algorithm = Some(algorithm);
+        let key = SigningKey::generate_for(algorithm).unwrap();
+        let (registry, _) = start_with(TokenServer::new(key, options).unwrap()).await;
+        let token = token(&registry, "bob", "repository:team/app:pull").await;
+        assert_eq!(with(&registry, &token, "GET", "/v2/team/app/tags/list", b"").await.status, 404);
+        let keys = registry.get("/token/keys").await;
+        assert_eq!((keys.status, keys.header("content-type")), (200, Some("application/json")));
+        let keys = keys.json();
+        let key = &keys["keys"][0];
+        assert_eq!((&key["kid"], &key["alg"], &key["use"]), (&head(&token)["kid"], &name.into(), &"sig".into()));
+        for secret in ["d", "p", "q", "dp", "dq", "qi", "k"] {
+            assert!(key[secret].is_null());
+        }
+        assert_eq!(registry.head("/token/keys").await.status, 200);
+        assert_eq!(registry.send("POST", "/token/keys", &[], b"").await.status, 405);
+    }
+}
+
+#[tokio::test]
+async fn a_key_can_be_changed_while_tokens_are_under_way() {
+    let (registry, access) = start().await;
+    let form = |refresh: &str| format!("grant_type=refresh_token&refresh_token={refresh}&scope=repository:team/a:pull");
+    let old = token(&registry, "bob", "repository:team/app:pull").await;
+    let refresh = text(&ask(&registry, "bob", "offline_token=true").await, "refresh_token");
+    access.tokens().unwrap().replace_key(SigningKey::generate_for(TokenAlgorithm::EdDsa).unwrap()).unwrap();
+    let new = token(&registry, "bob", "repository:team/app:pull").await;
+    assert_eq!((&head(&old)["alg"], &head(&new)["alg"]), (&"ES256".into(), &"EdDSA".into()));
+    for token in [&old, &new] {
+        assert_eq!(with(&registry, token, "GET", "/v2/team/app/tags/list", b"").await.status, 404);
+    }
+    let reply = registry.send("POST", "/token", &[FORM], form(&refresh).as_bytes()).await;
+    assert_eq!(head(&text(&reply, "token"))["alg"], "EdDSA");
+    let ids: Vec<_> = registry.get("/token/keys").await.json()["keys"].as_array().unwrap().clone();
+    assert_eq!((&ids[0]["kid"], &ids[1]["kid"]), (&head(&new)["kid"], &head(&old)["kid"]));
 }

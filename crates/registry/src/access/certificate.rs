@@ -89,3 +89,37 @@ fn name_of<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
 fn fits(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST && !name.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> ClientCertificate {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, "ci");
+        change(&mut parameters);
+        let made = parameters.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        ClientCertificate::new(made.der(), Epoch::default(), 0)
+    }
+
+    #[test]
+    fn a_certificate_counts_until_it_ends_and_no_longer_than_its_authorities() {
+        let good = certificate(|_| ());
+        assert_eq!(good.identity().unwrap().name(), Some("certificate:ci"));
+        let old = certificate(|parameters| parameters.not_after = rcgen::date_time_ymd(2021, 1, 1));
+        assert_eq!(old.identity(), Err("the time of the client certificate is over"));
+        good.0.epoch.next();
+        assert!(good.identity().unwrap_err().starts_with("the certificate authorities have changed"));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_nobody() {
+        for bytes in [&b""[..], b"x", &[0x30, 0x80], &[0x30, 3, 2, 1, 1]] {
+            let shown = ClientCertificate::new(&CertificateDer::from(bytes), Epoch::default(), 0);
+            shown.identity().unwrap_err();
+        }
+    }
+}

@@ -221,4 +221,28 @@ mod tests {
         shared.replace_policy("").unwrap();
         assert!(!may(&access) && !may(&shared));
     }
+
+    #[tokio::test]
+    async fn passwords_that_cannot_be_hashed_soon_are_sent_away_and_those_that_are_known_are_not() {
+        let users = format!("bob:{}", bcrypt::hash("bob!", 4).unwrap());
+        let tokens = Identities::token_line("ci", "long and random");
+        let access = Access::new(Policy::nothing(), Identities::parse(&users, &tokens).unwrap());
+        let right = async |name, password: &str| access.by_password(name, password.to_owned()).await;
+        assert!(right("bob", "bob!").await.unwrap().is_some());
+        let wrong = (0..WAITING + HASHING + 50).map(|n| access.by_password("bob", format!("guess {n}")));
+        let known = async {
+            // After the others have taken their places.
+            (right("bob", "bob!").await, right("ci", "long and random").await, right("bob", "wrong").await)
+        };
+        let (wrong, (bob, ci, late)) = tokio::join!(futures_util::future::join_all(wrong), known);
+        let away: Vec<_> = wrong.iter().filter_map(|result| result.as_ref().err()).collect();
+        assert_eq!(away.len(), 50);
+        assert_eq!(
+            (away[0].status, &*away[0].headers[0].0.to_string()),
+            (StatusCode::TOO_MANY_REQUESTS, "retry-after")
+        );
+        assert!(wrong.iter().flatten().all(Option::is_none));
+        assert!(bob.unwrap().is_some() && ci.unwrap().is_some() && late.is_err());
+        assert!(right("bob", "wrong").await.unwrap().is_none());
+    }
 }
