@@ -85,7 +85,7 @@ impl Guarded {
         Self { registry: Registry::with(options).await, made, tls }
     }
 
-    async fn connect(&self, shows: Option<&Pair>, version: &'static SupportedProtocolVersion) -> io::Result<Talk> {
+    fn client(&self, shows: Option<&Pair>, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.made.certificate.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -101,9 +101,16 @@ impl Guarded {
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
         };
+        Arc::new(config)
+    }
+
+    async fn connect(&self, shows: Option<&Pair>, version: &'static SupportedProtocolVersion) -> io::Result<Talk> {
+        self.connect_as(&self.client(shows, version)).await
+    }
+
+    async fn connect_as(&self, client: &Arc<ClientConfig>) -> io::Result<Talk> {
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, self.registry.connect().await).await?;
-        Ok(Talk(stream))
+        Ok(Talk(TlsConnector::from(client.clone()).connect(name, self.registry.connect().await).await?))
     }
 
     /// What somebody is answered on a connection of their own.
@@ -283,6 +290,30 @@ async fn authorities_that_change_take_along_what_they_said() {
     assert_eq!(guarded.status(Some(&after), path).await.unwrap(), MAY);
     guarded.tls.replace_client_authorities(old.pem.as_bytes()).unwrap();
     guarded.status(Some(&after), path).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_taken_up_again_is_of_the_same_client_and_of_the_same_authorities() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let guarded = Guarded::start(asks(&old)).await;
+    let path = "/v2/team/app/tags/list";
+    for version in [V12, V13] {
+        let client = guarded.client(Some(&old.named("ci")), version);
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let mut talk = guarded.connect_as(&client).await.unwrap();
+            assert_eq!(talk.get(path, None).await.unwrap().status, MAY);
+            kinds.push(talk.0.get_ref().1.handshake_kind());
+        }
+        assert_eq!(kinds, [Some(rustls::HandshakeKind::Full), Some(rustls::HandshakeKind::Resumed)]);
+        guarded.tls.replace_client_authorities(new.pem.as_bytes()).unwrap();
+        let answered = match guarded.connect_as(&client).await {
+            Ok(mut talk) => talk.get(path, None).await.map(|reply| reply.status),
+            Err(error) => Err(error),
+        };
+        answered.unwrap_err();
+        guarded.tls.replace_client_authorities(old.pem.as_bytes()).unwrap();
+    }
 }
 
 #[test]
