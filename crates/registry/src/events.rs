@@ -90,21 +90,31 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// What it is called where it is written down.
+    /// What they are called where they are written down.
+    pub(crate) const NAMES: [&str; 7] = [
+        "manifest-pushed",
+        "tag-moved",
+        "tag-deleted",
+        "manifest-deleted",
+        "blob-pushed",
+        "blob-mounted",
+        "blob-deleted",
+    ];
+
+    /// Its own one.
     pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::ManifestPushed { .. } => "manifest-pushed",
-            Self::TagMoved { .. } => "tag-moved",
-            Self::TagDeleted { .. } => "tag-deleted",
-            Self::ManifestDeleted { .. } => "manifest-deleted",
-            Self::BlobPushed { .. } => "blob-pushed",
-            Self::BlobMounted { .. } => "blob-mounted",
-            Self::BlobDeleted { .. } => "blob-deleted",
-        }
+        Self::NAMES[match self {
+            Self::ManifestPushed { .. } => 0,
+            Self::TagMoved { .. } => 1,
+            Self::TagDeleted { .. } => 2,
+            Self::ManifestDeleted { .. } => 3,
+            Self::BlobPushed { .. } => 4,
+            Self::BlobMounted { .. } => 5,
+            Self::BlobDeleted { .. } => 6,
+        }]
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody asks yet"))]
 impl Event {
     /// The event as a JSON object. Audit log and webhooks tell the same.
     pub(crate) fn to_json(&self) -> Value {
@@ -140,6 +150,13 @@ pub(crate) trait Observer: Send + Sync + fmt::Debug {
     /// Called after the write is durable and before it is answered: what takes long belongs somewhere else. The client
     /// may be gone; this is run to its end all the same.
     async fn observe(&self, event: &Arc<Event>);
+
+    /// The same for all that one request wrote.
+    async fn observe_all(&self, events: &[Arc<Event>]) {
+        for event in events {
+            self.observe(event).await;
+        }
+    }
 }
 
 /// All who want to know.
@@ -169,8 +186,8 @@ impl Observers {
         if self.0.is_empty() {
             return;
         }
-        for what in written {
-            let event = Arc::new(Event {
+        let make = |what| {
+            Arc::new(Event {
                 id: name(),
                 time: Timestamp::now(),
                 request: origin.request.clone(),
@@ -178,10 +195,11 @@ impl Observers {
                 peer: origin.peer,
                 repository: repository.name.clone(),
                 what,
-            });
-            for observer in &*self.0 {
-                observer.observe(&event).await;
-            }
+            })
+        };
+        let events: Vec<_> = written.into_iter().map(make).collect();
+        for observer in &*self.0 {
+            observer.observe_all(&events).await;
         }
     }
 }

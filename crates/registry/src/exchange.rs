@@ -1,20 +1,27 @@
 //! One request and its answer, as they are written down.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
 use image::RepositoryName;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::answer::Answer;
+use crate::access_log::{Entry, Text};
+use crate::answer::{Answer, AnswerBody};
 use crate::events::Origin;
+use crate::metrics::{One, Over};
 use crate::route::Endpoint;
+use crate::service::State;
 
 /// The header that names a request, in both directions.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -60,36 +67,52 @@ impl RequestId {
     }
 }
 
-/// What is known of a request, more with each step that it takes.
+/// What is known of a request, more with each step that it takes. When it is over, that is written down.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    state: Arc<State>,
     pub(crate) id: RequestId,
     pub(crate) peer: SocketAddr,
-    pub(crate) begun: Instant,
+    begun: Instant,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
+    user_agent: Option<HeaderValue>,
+    /// Whether credentials came with it.
+    showed: bool,
     /// What its path means, in one word of a few. `none`: nothing.
-    pub(crate) route: &'static str,
+    route: &'static str,
     /// The repository that it is about.
-    pub(crate) repository: Option<RepositoryName>,
+    repository: Option<RepositoryName>,
     /// Whose it is, once that is known.
     pub(crate) actor: Option<Arc<str>>,
     /// Bytes of its body that came so far.
     pub(crate) received: Arc<AtomicU64>,
+    /// How it was answered.
+    status: Option<StatusCode>,
+    /// Bytes of the answer's body.
+    sent: u64,
+    _in_flight: One,
 }
 
 impl Exchange {
-    pub(crate) fn begin<B>(peer: SocketAddr, request: &Request<B>) -> Self {
+    pub(crate) fn begin<B>(state: &Arc<State>, peer: SocketAddr, request: &Request<B>) -> Self {
+        let headers = request.headers();
         Self {
-            id: RequestId::of(request.headers()),
+            state: state.clone(),
+            id: RequestId::of(headers),
             peer,
             begun: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            showed: headers.contains_key(header::AUTHORIZATION),
             route: "none",
             repository: None,
             actor: None,
             received: Arc::default(),
+            status: None,
+            sent: 0,
+            _in_flight: state.metrics.in_flight.one(),
         }
     }
 
@@ -104,20 +127,77 @@ impl Exchange {
         Origin { request: self.id.clone(), actor: self.actor.clone(), peer: self.peer.ip() }
     }
 
-    /// Puts the name on the answer, and writes a line about both.
-    pub(crate) fn end(self, mut answer: Answer) -> Answer {
+    /// Puts the name on the answer. The exchange is over when its last byte was handed on.
+    pub(crate) fn end(mut self, mut answer: Answer) -> Response<Sent> {
         answer.headers_mut().insert(REQUEST_ID, self.id.0.clone());
-        tracing::info!(
-            target: "access",
-            peer = %self.peer,
-            method = %self.method,
-            // Shown with its control characters escaped.
-            path = ?self.uri.path(),
-            query = ?self.uri.query().unwrap_or_default(),
-            status = answer.status().as_u16(),
-            microseconds = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-        );
-        answer
+        self.status = Some(answer.status());
+        answer.map(|body| Sent { body, exchange: self })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let options = &self.state.options;
+        if !options.metrics && options.access_log.is_none() {
+            return;
+        }
+        let took = self.begun.elapsed();
+        let received = self.received.load(Ordering::Relaxed);
+        if options.metrics {
+            let Self { method, route, status, showed, sent, .. } = &*self;
+            let (route, status, showed, sent) = (*route, *status, *showed, *sent);
+            self.state.metrics.count(&Over { method, route, status, showed, took, received, sent });
+        }
+        if let Some(log) = &options.access_log {
+            let now = Timestamp::now();
+            let user_agent = self.user_agent.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            log.write(&Entry {
+                time: SignedDuration::try_from(took).ok().and_then(|took| now.checked_sub(took).ok()).unwrap_or(now),
+                id: self.id.as_str(),
+                peer: self.peer,
+                identity: self.actor.as_deref(),
+                method: Text(self.method.as_str()),
+                route: self.route,
+                repository: self.repository.as_ref().map(RepositoryName::as_str),
+                path: Text(self.uri.path()),
+                query: self.uri.query().map(Text),
+                status: self.status.map(|status| status.as_u16()),
+                received,
+                sent: self.sent,
+                microseconds: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                user_agent: user_agent.as_deref().map(Text),
+            });
+        }
+    }
+}
+
+/// The body of an answer on its way out, and what is to be written down about it.
+pub(crate) struct Sent {
+    body: AnswerBody,
+    exchange: Exchange,
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.exchange.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -2,7 +2,9 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod access_log;
 mod answer;
+mod audit;
 mod author;
 mod blobs;
 mod body;
@@ -14,6 +16,7 @@ mod health;
 mod listing;
 mod maintenance;
 mod manifests;
+mod metrics;
 mod query;
 mod range;
 mod read_only;
@@ -30,6 +33,8 @@ pub use access::{
     Policy, PolicyError, Rights, SigningKey, TokenAlgorithm, TokenOptions, TokenOptionsError, TokenServer,
     UnknownAlgorithm,
 };
+pub use access_log::{AccessLog, AccessLogFormat, LogError};
+pub use audit::{Audit, AuditSync};
 pub use disk_space::DiskSpace;
 pub use maintenance::Collection;
 pub use read_only::ReadOnly;

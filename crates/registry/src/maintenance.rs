@@ -51,14 +51,16 @@ pub(crate) async fn collect_on_schedule(state: Arc<State>, collection: Collectio
         }
         let begun = Instant::now();
         let outcome = collect(&state, &collection.options).await;
-        let seconds = begun.elapsed().as_secs_f64();
+        let took = begun.elapsed();
         wait = match outcome {
             Ok(report) => {
                 failures = 0;
-                tell(&report, seconds);
+                state.metrics.collected(&report, took);
+                tell(&report, took);
                 collection.interval.mul_f64(0.9 + 0.2 * chance())
             }
             Err(error) => {
+                state.metrics.collection_failed();
                 tracing::error!(%error, "a garbage collection failed; it will be tried again");
                 let wait = RETRY.saturating_mul(2u32.saturating_pow(failures));
                 failures = failures.saturating_add(1);
@@ -74,7 +76,7 @@ async fn collect(state: &State, options: &GcOptions) -> Result<GcReport, Content
     state.content.collect_garbage(options).await
 }
 
-fn tell(report: &GcReport, seconds: f64) {
+fn tell(report: &GcReport, took: Duration) {
     tracing::info!(
         epoch = report.epoch,
         condemned_documents = report.condemned_documents,
@@ -82,7 +84,7 @@ fn tell(report: &GcReport, seconds: f64) {
         swept_documents = report.swept_documents,
         swept_blobs = report.swept_blobs,
         removed_bytes = report.removed_bytes,
-        seconds,
+        seconds = took.as_secs_f64(),
         "collected garbage"
     );
 }

@@ -7,6 +7,25 @@ use percent_encoding::percent_decode_str;
 
 use crate::refusal::Refusal;
 
+/// What [`Endpoint::kind`] says. The last one stands for a path that means nothing.
+pub(crate) const KINDS: [&str; 15] = [
+    "base",
+    "catalog",
+    "extensions",
+    "manifest",
+    "blob",
+    "uploads",
+    "upload",
+    "tags",
+    "referrers",
+    "token",
+    "token-keys",
+    "healthz",
+    "readyz",
+    "metrics",
+    "none",
+];
+
 /// A path, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
@@ -14,6 +33,8 @@ pub(crate) enum Endpoint {
     Alive,
     /// `/readyz`
     Ready,
+    /// `/metrics`
+    Metrics,
     /// `/token`
     Token,
     /// `/token/keys`
@@ -28,6 +49,7 @@ impl Endpoint {
         match path {
             "/healthz" => Ok(Self::Alive),
             "/readyz" => Ok(Self::Ready),
+            "/metrics" => Ok(Self::Metrics),
             "/token" => Ok(Self::Token),
             "/token/keys" => Ok(Self::TokenKeys),
             _ => Route::parse(path).map(Self::Registry),
@@ -39,6 +61,7 @@ impl Endpoint {
         match self {
             Self::Alive => "healthz",
             Self::Ready => "readyz",
+            Self::Metrics => "metrics",
             Self::Token => "token",
             Self::TokenKeys => "token-keys",
             Self::Registry(route) => route.kind(),
@@ -48,7 +71,7 @@ impl Endpoint {
     /// The repository that it is about.
     pub(crate) fn repository(&self) -> Option<&RepositoryId> {
         match self {
-            Self::Alive | Self::Ready | Self::Token | Self::TokenKeys => None,
+            Self::Alive | Self::Ready | Self::Metrics | Self::Token | Self::TokenKeys => None,
             Self::Registry(route) => route.repository(),
         }
     }
@@ -56,7 +79,7 @@ impl Endpoint {
     /// The methods that it has, as `Allow` lists them.
     pub(crate) fn methods(&self) -> &'static str {
         match self {
-            Self::Alive | Self::Ready | Self::TokenKeys => "GET, HEAD",
+            Self::Alive | Self::Ready | Self::Metrics | Self::TokenKeys => "GET, HEAD",
             Self::Token => "GET, POST",
             Self::Registry(route) => route.methods(),
         }
@@ -247,6 +270,30 @@ mod tests {
                 continue;
             };
             assert_eq!(route, want, "{path}");
+        }
+    }
+
+    #[test]
+    fn each_path_has_a_word_that_metrics_know() {
+        let (digest, id) = (Digest::sha256(b""), UploadId::random().unwrap());
+        for path in [
+            "/v2/".to_owned(),
+            "/v2/_catalog".to_owned(),
+            "/v2/_oci/ext/discover".to_owned(),
+            "/v2/a/manifests/v1".to_owned(),
+            format!("/v2/a/blobs/{digest}"),
+            "/v2/a/blobs/uploads/".to_owned(),
+            format!("/v2/a/blobs/uploads/{id}"),
+            "/v2/a/tags/list".to_owned(),
+            format!("/v2/a/referrers/{digest}"),
+            "/token".to_owned(),
+            "/token/keys".to_owned(),
+            "/healthz".to_owned(),
+            "/readyz".to_owned(),
+            "/metrics".to_owned(),
+        ] {
+            let kind = Endpoint::parse(&path).unwrap().kind();
+            assert!(KINDS.contains(&kind) && kind != "none", "{path}: {kind}");
         }
     }
 

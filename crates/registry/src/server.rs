@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::access::{Access, Encrypted};
+use crate::access_log::AccessLog;
+use crate::audit::Audit;
 use crate::disk_space::{self, DiskSpace};
 use crate::maintenance::{self, Collection};
 use crate::read_only::ReadOnly;
@@ -49,6 +51,13 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long nothing may come of a request's body.
     pub body_timeout: Duration,
+    /// Whether numbers are told at `/metrics`: to this machine, to anybody where nobody is asked who they are, else to
+    /// identities with the action `admin`.
+    pub metrics: bool,
+    /// Where a line for each request goes.
+    pub access_log: Option<AccessLog>,
+    /// Where a line for each write goes.
+    pub audit: Option<Audit>,
     /// How long the server goes on as before when it is told to stop, but for `/readyz`: whoever sends it requests has
     /// that long to see it and to send them elsewhere.
     pub drain_delay: Duration,
@@ -70,6 +79,9 @@ impl Default for Options {
             read_only: ReadOnly::default(),
             disk_space: DiskSpace::default(),
             collection: None,
+            metrics: false,
+            access_log: None,
+            audit: None,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             drain_delay: Duration::ZERO,
@@ -177,6 +189,8 @@ impl Server {
             let mut stopping = stopping.clone();
             tokio::spawn(async move {
                 let _permit = permit;
+                let _open = state.metrics.connections.one();
+                state.metrics.accepted.add(1);
                 let begun = tokio::select! {
                     begun = ready(&stream, state.options.header_timeout) => begun,
                     _ = stopping.changed() => false,
@@ -220,6 +234,12 @@ impl Server {
         let patience = state.options.drain_timeout;
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
+        }
+        if let Some(log) = &state.options.access_log {
+            log.flush().await;
+        }
+        if let Some(audit) = &state.options.audit {
+            audit.flush().await;
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use content::ContentStore;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 
 use crate::access::Caller;
@@ -20,8 +20,9 @@ use crate::answer::{Answer, Handled, Never, answer};
 use crate::author::Author;
 use crate::body::{Meter, RequestBody};
 use crate::disk_space::Watch;
-use crate::events::Observers;
-use crate::exchange::Exchange;
+use crate::events::{Observer, Observers};
+use crate::exchange::{Exchange, Sent};
+use crate::metrics::{self, Metrics};
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{Endpoint, Route};
@@ -34,6 +35,8 @@ pub(crate) struct State {
     pub(crate) options: Options,
     /// Who is told of what was written.
     pub(crate) observers: Observers,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// How much room there is.
     pub(crate) disk: Arc<Watch>,
     draining: AtomicBool,
@@ -42,7 +45,16 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(content: ContentStore, options: Options) -> Self {
         let disk = Arc::new(Watch::new(options.disk_space));
-        Self { content, options, observers: Observers::new(Vec::new()), disk, draining: AtomicBool::new(false) }
+        let metrics = Arc::new(Metrics::default());
+        let mut observers: Vec<Arc<dyn Observer>> = Vec::new();
+        if let Some(audit) = &options.audit {
+            observers.push(Arc::new(audit.clone()));
+        }
+        if options.metrics {
+            observers.push(metrics.clone());
+        }
+        let observers = Observers::new(observers);
+        Self { content, options, observers, metrics, disk, draining: AtomicBool::new(false) }
     }
 
     /// The server is about to stop.
@@ -56,8 +68,12 @@ impl State {
 }
 
 /// Answers one request, and writes down that it did.
-pub(crate) async fn serve(state: Arc<State>, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Never> {
-    let mut exchange = Exchange::begin(peer, &request);
+pub(crate) async fn serve(
+    state: Arc<State>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Sent>, Never> {
+    let mut exchange = Exchange::begin(&state, peer, &request);
     let answer = match handle(&state, &mut exchange, request).await {
         Ok(answer) => answer,
         Err(refusal) => {
@@ -85,6 +101,7 @@ async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<In
     let handled = match endpoint {
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => Ok(health::ready(state).await),
+        Endpoint::Metrics => Ok(metrics::serve(state).await),
         Endpoint::Token => access::token_endpoint::serve(&state.options, &parts, incoming).await,
         Endpoint::TokenKeys => access::token_endpoint::keys(&state.options, incoming),
         Endpoint::Registry(route) => dispatch(state, exchange, &caller, route, &parts, incoming).await,
@@ -104,6 +121,7 @@ async fn admit(
     // Limits by address belong here: before a password is looked at.
     let caller = match &endpoint {
         Endpoint::Registry(route) => access::admit(state.options.access.as_ref(), route, parts).await?,
+        Endpoint::Metrics => admit_to_metrics(state, exchange, parts).await?,
         Endpoint::Alive | Endpoint::Ready | Endpoint::Token | Endpoint::TokenKeys => Caller::unlimited(),
     };
     exchange.actor = caller.name();
@@ -113,13 +131,29 @@ async fn admit(
         return Err(Refusal::method(allowed));
     }
     if endpoint.writes(&parts.method) {
-        state.options.read_only.check()?;
+        state.options.read_only.check().inspect_err(|_| state.metrics.read_only.add(1))?;
         // What is deleted makes room.
         if parts.method != Method::DELETE {
             state.disk.check(announced)?;
         }
     }
     Ok((endpoint, caller))
+}
+
+/// Who may read the metrics: this machine; where nobody is asked who they are, anybody; else who may do everything
+/// somewhere.
+async fn admit_to_metrics(state: &State, exchange: &Exchange, parts: &Parts) -> Result<Caller, Refusal> {
+    if !state.options.metrics {
+        return Err(Refusal::no_endpoint());
+    }
+    // Behind a proxy on this machine all requests come from it; such a proxy says that it is one.
+    let passed_on = ["forwarded", "x-forwarded-for", "via"].iter().any(|name| parts.headers.contains_key(*name));
+    match &state.options.access {
+        Some(access) if passed_on || !exchange.peer.ip().to_canonical().is_loopback() => {
+            access::admit_administrator(access, parts).await
+        }
+        _ => Ok(Caller::unlimited()),
+    }
 }
 
 /// What the verbs of each path do. Verbs that a path does not have do not come here.

@@ -136,6 +136,21 @@ impl fmt::Display for Need<'_> {
     }
 }
 
+/// Finds out who sent a request, and whether they may see how the server fares: those who may do everything somewhere.
+pub(crate) async fn admit_administrator(access: &Access, parts: &Parts) -> Result<Caller, Refusal> {
+    let challenge = Challenge::new(access, parts, Need::Registry);
+    let (identity, token) = identify(access, parts, &challenge).await?;
+    let policy = access.policy();
+    // A token is for pulls and pushes.
+    if token.is_none() && policy.allows_somewhere(&identity, Action::Admin) {
+        return Ok(Caller(Some(Known { identity, policy, token })));
+    }
+    match identity.name() {
+        Some(name) => Err(denied(format!("`{}` may not read the metrics", name.escape_debug()))),
+        None => Err(unauthorized("who wants to read the metrics must say who they are")),
+    }
+}
+
 /// Finds out who sent a request, and whether they may do what it asks for. A refusal is the same whether or not what it
 /// asks for exists.
 pub(crate) async fn admit(access: Option<&Access>, route: &Route, parts: &Parts) -> Result<Caller, Refusal> {

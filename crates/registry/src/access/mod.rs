@@ -23,7 +23,7 @@ mod signatures;
 pub(crate) mod token_endpoint;
 mod tokens;
 
-pub(crate) use caller::{Caller, admit, denied};
+pub(crate) use caller::{Caller, admit, admit_administrator, denied};
 pub(crate) use certificate::{ClientCertificate, Epoch};
 pub(crate) use challenge::Encrypted;
 pub(crate) use glob::Glob;
