@@ -143,6 +143,25 @@ impl Server {
         Ok(Self { listener, address, state: Arc::new(State::new(content, options)) })
     }
 
+    /// Takes over a socket that listens already, as systemd hands one on.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn from_listener(
+        listener: std::net::TcpListener,
+        options: Options,
+        content: ContentStore,
+    ) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Listen { address: "the socket that was handed on".to_owned(), source };
+        let address = listener.local_addr().map_err(failed)?;
+        if !address.ip().is_loopback() && !options.allow_anonymous && options.access.is_none() {
+            return Err(ServerError::NotLoopback { address });
+        }
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        Ok(Self { listener, address, state: Arc::new(State::new(content, options)) })
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address

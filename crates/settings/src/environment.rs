@@ -113,6 +113,14 @@ catalogue! {
         "The time, in seconds since 1970, that is written into images in place of the default.";
     PolyarchConfig, Server, ["POLYARCH_CONFIG"],
         "The settings file of `polyarch serve`. `--config` after `serve` wins over it.";
+    ListenFds, Server, ["LISTEN_FDS"],
+        "Set by systemd with `LISTEN_PID`: the server takes the socket that was handed on, in place of `--listen`.";
+    ListenPid, Server, ["LISTEN_PID"],
+        "Set by systemd: the process that `LISTEN_FDS` is meant for. In another one it means nothing.";
+    NotifySocket, Server, ["NOTIFY_SOCKET"],
+        "Set by systemd: where it is told that the server listens, reloads and stops.";
+    WatchdogUsec, Server, ["WATCHDOG_USEC"],
+        "Set by systemd: microseconds within which it is told that the server is alive.";
     NoColor, Output, ["NO_COLOR"],
         "If set, nothing is coloured.";
     CliColor, Output, ["CLICOLOR"],

@@ -12,6 +12,7 @@ mod plugin;
 mod serve;
 mod serve_access;
 mod serve_settings;
+mod serve_systemd;
 mod support;
 mod transcript;
 mod usage;

@@ -1,7 +1,7 @@
 //! What tests need that is no registry: programs, and commands that run beside the test.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::sandbox::{POLYARCH, Sandbox};
@@ -32,7 +32,12 @@ impl Running {
     /// Starts polyarch.
     pub(crate) fn start(user: &Sandbox, line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let mut child = user.command(POLYARCH, &words).stdout(Stdio::piped()).spawn().expect("polyarch starts");
+        Self::spawn(user.command(POLYARCH, &words))
+    }
+
+    /// Starts a program.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         Self { child, stderr }
     }

@@ -4,14 +4,16 @@ mod access;
 mod certificate;
 mod options;
 mod reload;
+mod systemd;
 
 use std::fmt::Display;
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::path::Path;
 
 use content::ContentStore;
 use registry::{Server, ServerError};
-use settings::serve::{ServeSettings, ServeSettingsRead};
+use settings::serve::{Origin, ServeSettings, ServeSettingsRead};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::args::Serve;
@@ -20,6 +22,7 @@ use crate::exit::Exit;
 use crate::output::{Failure, Outcome};
 use crate::signals::{Signals, end_process};
 use reload::{Hangups, Told};
+use systemd::Systemd;
 
 /// Serves until a signal comes, then lets requests that are under way end. A second signal ends it at once.
 pub(crate) fn run(arguments: &Serve, context: &mut Context) -> Outcome {
@@ -34,25 +37,37 @@ pub(crate) fn run(arguments: &Serve, context: &mut Context) -> Outcome {
         return Ok(());
     }
     context.log_for_server();
+    // Before there are other threads: it changes the environment of the process.
+    let socket = systemd::socket(context.environment())?;
     let runtime = Context::server_runtime()?;
-    runtime.block_on(serve(&settings, context))
+    runtime.block_on(serve(&settings, socket, context))
 }
 
-async fn serve(settings: &ServeSettings, context: &mut Context) -> Outcome {
+async fn serve(settings: &ServeSettings, socket: Option<TcpListener>, context: &mut Context) -> Outcome {
+    let systemd = Systemd::of(context.environment());
     // Before anybody can know that it listens: who stops it then must find it ready for that.
     let mut signals = Signals::new().map_err(|error| failed("wait for signals", &error))?;
     let hangups = Hangups::new().map_err(|error| failed("wait for signals", &error))?;
-    let (options, notes, reloads) = options::make(settings)?;
+    let (options, mut notes, reloads) = options::make(settings)?;
     let content = open(&settings.data).await?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    let server = Server::bind(settings.listen.0.as_str(), options, content).await?;
-    context.output.note(format_args!("listening on {scheme}://{}", server.local_addr()));
+    if socket.is_some() && settings.listen.origin != Origin::Default {
+        notes.push(format!("`{}` is not listened on: systemd handed on a socket", settings.listen.0));
+    }
+    let server = match socket {
+        Some(socket) => Server::from_listener(socket, options, content)?,
+        None => Server::bind(settings.listen.0.as_str(), options, content).await?,
+    };
+    let address = format!("{scheme}://{}", server.local_addr());
+    context.output.note(format_args!("listening on {address}"));
+    systemd.tell(&format!("READY=1\nSTATUS=listening on {address}"));
     for note in &notes {
         context.output.note(format_args!("note: {note}"));
     }
 
     let (told, mut messages) = mpsc::unbounded_channel();
-    let watching = tokio::spawn(reload::watch(reloads, hangups, told));
+    let watching = tokio::spawn(reload::watch(reloads, hangups, systemd.clone(), told));
+    let mut alive = systemd.watchdog();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = server.serve(async {
         // One that is dropped means the same.
@@ -66,8 +81,10 @@ async fn serve(settings: &ServeSettings, context: &mut Context) -> Outcome {
             _ = signals.next(), if stop.is_some() => {
                 watching.abort();
                 stop = None;
+                systemd.tell("STOPPING=1\nSTATUS=waiting for requests to end");
                 tokio::spawn(end_process());
             }
+            () = alive.next() => systemd.tell("WATCHDOG=1"),
             Some(message) = messages.recv() => match message {
                 Told::Note(text) => context.output.note(format_args!("note: {text}")),
                 Told::Warning(text) => context.output.warning(text),

@@ -7,6 +7,7 @@ use registry::{Access, Tls};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::access::AccessFiles;
+use super::systemd::Systemd;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -61,13 +62,16 @@ impl Hangups {
 }
 
 /// Looks until it is dropped.
-pub(super) async fn watch(mut reloads: Reloads, mut hangups: Hangups, told: UnboundedSender<Told>) {
+pub(super) async fn watch(mut reloads: Reloads, mut hangups: Hangups, systemd: Systemd, told: UnboundedSender<Told>) {
     let mut last = Vec::new();
     loop {
         let asked = tokio::select! {
             () = hangups.next() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
+        if asked {
+            systemd.tell("RELOADING=1");
+        }
         let looked = tokio::task::spawn_blocking(move || {
             let results = reloads.look(asked);
             (reloads, results)
@@ -84,6 +88,9 @@ pub(super) async fn watch(mut reloads: Reloads, mut hangups: Hangups, told: Unbo
             let _ = told.send(Told::Warning(text.clone()));
         }
         last = refused;
+        if asked {
+            systemd.tell("READY=1");
+        }
     }
 }
 
