@@ -81,6 +81,8 @@ fn heading(table: &'static str) -> &'static str {
         "tls" => "TLS",
         "access" => "Access",
         "token-server" => "Token server",
+        "garbage" => "Garbage collection",
+        "disk" => "Disk",
         "limits" => "Limits",
         other => other,
     }

@@ -1,6 +1,8 @@
 //! The settings of `polyarch serve`: where they come from, and what they come to.
 
 use crate::sandbox::Sandbox;
+#[cfg(unix)]
+use crate::support::{AMD64, Running, program};
 
 fn printed(user: &Sandbox, line: &str) -> String {
     user.words(&format!("serve --print-config {line}")).success()
@@ -126,4 +128,46 @@ fn dockers_directory_before_serve_is_no_settings_file() {
     let user = Sandbox::new();
     let run = user.words("--config /nowhere serve --print-config");
     assert!(!run.success().contains("/nowhere"));
+}
+
+#[cfg(unix)]
+#[test]
+fn read_only_is_switched_while_it_runs_and_what_needs_a_restart_is_said() {
+    let user = Sandbox::new();
+    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    let settings = user.path("work/p.toml");
+    std::fs::write(&settings, "read-only = true").unwrap();
+    let mut server = Running::start(&user, "serve --listen 127.0.0.1:0 --data registry --config p.toml");
+    let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
+    let image = format!("{host}/app:v1");
+    let push = || user.polyarch(&["pack", "--push", "-t", &image, "linux/amd64=amd64"]);
+    let refused = push();
+    assert!(refused.code != Some(0) && refused.stderr.contains("read-only"), "{}", refused.shown());
+
+    std::fs::write(&settings, "[limits]\nconnections = 7").unwrap();
+    server.signal("HUP");
+    assert_eq!(server.line(), "note: it can be written to again");
+    assert_eq!(
+        server.line(),
+        "warning: the settings have other values for `limits.connections`: that counts after a restart"
+    );
+    push().success();
+    std::fs::write(&settings, "[limit]").unwrap();
+    server.signal("HUP");
+    assert_eq!(
+        server.line(),
+        "warning: failed to read the settings file `p.toml`: line 1, column 2: unknown key `limit`; did you mean `limits`?; \
+         the settings stay as they were"
+    );
+    push().success();
+}
+
+#[test]
+fn repositories_have_rules_of_their_own() {
+    let user = Sandbox::new();
+    std::fs::write(user.path("work/p.toml"), "[[repositories]]\nname = \"Mirror/**\"\nreferences = \"sparse\"\n")
+        .unwrap();
+    let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.starts_with("error: `Mirror/**` is no pattern of repository names; "), "{}", refused.stderr);
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Address, Kind, Raw, References, Size, Value};
+use super::lists::RepositorySettings;
+use super::value::{Address, Kind, OrOff, Raw, References, Size, Value};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ macro_rules! catalogue {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct ServeSettings {
             $($(#[doc = $doc] #[doc = "."] pub $field: Given<$type>,)+)+
+            /// What is different for some repositories; of several that mean one the first counts.
+            pub repositories: Vec<RepositorySettings>,
         }
 
         /// Every setting, in the order of the documentation.
@@ -108,6 +111,7 @@ macro_rules! catalogue {
                         value: <$type as Value>::from_text($default).unwrap_or_default(),
                         origin: Origin::Default,
                     },)+)+
+                    repositories: Vec::new(),
                 }
             }
         }
@@ -154,6 +158,8 @@ catalogue! {
             "Data directory";
         allow_anonymous: bool, "allow-anonymous", "allow-anonymous", "", "false",
             "Let anybody who can reach this machine read and write";
+        read_only: bool, "read-only", "read-only", "", "false",
+            "Refuse whatever would write, for now";
         references: References, "references", "references", "POLICY", "strict",
             "What a manifest refers to: strict: it must be there; sparse: it may come later, or never";
         manifest_limit: Size, "manifest-limit", "manifest-limit", "SIZE", "4MiB",
@@ -191,6 +197,22 @@ catalogue! {
         token_key: Option<PathBuf>, "key", "token-key", "FILE", "",
             "Key that signs tokens; made if it is not there. Without it: `token-key.pem` in the data directory";
     }
+    "garbage" {
+        garbage_interval: OrOff<Duration>, "interval", "gc-interval", "DURATION|off", "1h",
+            "How often what nobody needs is collected";
+        keep_history: Duration, "keep-history", "keep-history", "DURATION", "7d",
+            "How long a manifest is kept after a tag left it, so that the tag can be moved back";
+        keep_untagged: Duration, "keep-untagged", "keep-untagged", "DURATION", "1d",
+            "How long a manifest without a tag is kept after it was pushed or referred to last";
+        keep_unused_blobs: Duration, "keep-unused-blobs", "keep-unused-blobs", "DURATION", "1d",
+            "How long a blob that no manifest needs is kept after it was pushed or mounted last";
+    }
+    "disk" {
+        warn_below: OrOff<Size>, "warn-below", "disk-warn-below", "SIZE|off", "1GiB",
+            "With less free space than this, the log warns";
+        refuse_below: OrOff<Size>, "refuse-below", "disk-refuse-below", "SIZE|off", "64MiB",
+            "What would leave less free space than this is refused; reads and deletions go on";
+    }
     "limits" {
         connections: u64, "connections", "connections", "NUMBER", "8192",
             "Most connections at once; further ones wait";
@@ -198,6 +220,8 @@ catalogue! {
             "How long a client may take to send a request's head, and be idle between two";
         body_timeout: Duration, "body-timeout", "body-timeout", "DURATION", "60s",
             "How long nothing may come of a request's body";
+        drain_delay: Duration, "drain-delay", "drain-delay", "DURATION", "0s",
+            "How long the server goes on when it is told to stop, with `/readyz` saying so, for load balancers to see";
         drain_timeout: Duration, "drain-timeout", "drain-timeout", "DURATION", "30s",
             "How long requests that are under way may take to end when the server stops";
     }

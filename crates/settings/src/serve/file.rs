@@ -1,10 +1,13 @@
 //! A settings file: TOML, of which every key is known.
 
+use std::path::Path;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::catalogue::{SETTINGS, Setting};
 use super::error::Place;
+use super::lists::{Key, Listed, RepositorySettings, TABLES};
 use super::value::Raw;
 use crate::shown::Shown;
 
@@ -23,16 +26,28 @@ pub(super) struct Wrong {
     pub(super) reason: String,
 }
 
-/// Reads all of a file.
-pub(super) fn read(text: &str) -> Result<Vec<Entry>, Wrong> {
+/// A file that was understood.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) entries: Vec<Entry>,
+    pub(super) repositories: Vec<RepositorySettings>,
+}
+
+/// Reads all of a file. Relative paths in tables that may be there several times are below `directory`.
+pub(super) fn read(text: &str, directory: &Path) -> Result<Contents, Wrong> {
     let document = DeTable::parse(text).map_err(|error| Wrong {
         place: Place::at(text, error.span().map_or(0, |span| span.start)),
         reason: error.message().to_owned(),
     })?;
-    let mut entries = Vec::new();
+    let mut contents = Contents::default();
+    let entries = &mut contents.entries;
     for (key, value) in document.get_ref() {
         let place = Place::at(text, key.span().start);
         let name: &str = key.get_ref();
+        if name == RepositorySettings::TABLE {
+            contents.repositories = list(text, value.get_ref(), place, directory)?;
+            continue;
+        }
         let is_table = SETTINGS.iter().any(|setting| !setting.table.is_empty() && setting.table == name);
         match value.get_ref() {
             DeValue::Table(inner) if is_table => {
@@ -45,7 +60,36 @@ pub(super) fn read(text: &str) -> Result<Vec<Entry>, Wrong> {
             _ => entries.push(entry("", name, value, place)?),
         }
     }
-    Ok(entries)
+    Ok(contents)
+}
+
+/// Reads all tables of one name.
+fn list<T: Listed>(text: &str, value: &DeValue<'_>, place: Place, directory: &Path) -> Result<Vec<T>, Wrong> {
+    let expected = || Wrong { place, reason: format!("expected tables that begin with `[[{}]]`", T::TABLE) };
+    let DeValue::Array(values) = value else { return Err(expected()) };
+    let mut list = Vec::new();
+    for value in values {
+        let DeValue::Table(table) = value.get_ref() else { return Err(expected()) };
+        let start = Place::at(text, value.span().start);
+        let mut made = T::default();
+        for (key, value) in table {
+            let place = Place::at(text, key.span().start);
+            let name: &str = key.get_ref();
+            let known = || T::KEYS.iter().map(|key| key.key);
+            if !known().any(|known| known == name) {
+                let meant = nearest(name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                let reason = format!("unknown key `{}` in `[[{}]]`{meant}", Shown(name), T::TABLE);
+                return Err(Wrong { place, reason });
+            }
+            made.set(name, &raw(value.get_ref()), directory).map_err(|reason| Wrong { place, reason })?;
+        }
+        let missing = T::KEYS.iter().find(|key| key.required && !table.keys().any(|name| name.get_ref() == key.key));
+        if let Some(Key { key, .. }) = missing {
+            return Err(Wrong { place: start, reason: format!("`[[{}]]` needs `{key}`", T::TABLE) });
+        }
+        list.push(made);
+    }
+    Ok(list)
 }
 
 fn entry(table: &str, key: &str, value: &Spanned<DeValue<'_>>, place: Place) -> Result<Entry, Wrong> {
@@ -92,10 +136,11 @@ fn unknown(table: &str, key: &str) -> String {
     };
     let here = SETTINGS.iter().filter(|setting| setting.table == table).map(|setting| setting.key);
     let tables = SETTINGS.iter().filter(|_| table.is_empty()).map(|setting| setting.table);
+    let lists = TABLES.iter().filter(|_| table.is_empty()).copied();
     let elsewhere = SETTINGS.iter().find(|setting| setting.flag == key || setting.key == key);
     let meant = if let Some(setting) = elsewhere {
         format!("; there is {}", place(setting))
-    } else if let Some(near) = nearest(key, here.chain(tables).filter(|name| !name.is_empty())) {
+    } else if let Some(near) = nearest(key, here.chain(tables).chain(lists).filter(|name| !name.is_empty())) {
         format!("; did you mean `{near}`?")
     } else {
         String::new()

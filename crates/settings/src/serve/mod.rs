@@ -3,6 +3,7 @@
 mod catalogue;
 mod error;
 mod file;
+mod lists;
 mod value;
 mod write;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub use catalogue::{Given, Origin, SETTINGS, ServeSettings, Setting};
 pub use error::{Place, ServeSettingsError};
 pub use value::{Address, Kind, OrOff, References, Size, duration, size};
+pub use lists::RepositorySettings;
 pub use write::{settings_page, variables_table};
 
 use crate::environment::{EnvVar, Environment};
@@ -44,6 +46,17 @@ pub struct ServeSettingsRead {
 }
 
 impl ServeSettings {
+    /// What is different from `other`, each as it is called in messages.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = self.written().into_iter().zip(other.written());
+        let changed = pairs.filter(|((_, new, _), (_, old, _))| new != old);
+        let mut names: Vec<String> = changed.map(|((setting, ..), _)| setting.name()).collect();
+        if self.repositories != other.repositories {
+            names.push("repositories".to_owned());
+        }
+        names
+    }
+
     /// Puts together what flags, variables and the settings file say. Reads the file. Relative paths in the file are below
     /// the directory that it is in, others below `directory`.
     ///
@@ -88,7 +101,9 @@ impl ServeSettings {
 
     fn take_file(&mut self, path: &Path, text: &str, parent: &Path) -> Result<(), ServeSettingsError> {
         let wrong = |file::Wrong { place, reason }| ServeSettingsError::File { path: path.to_owned(), place, reason };
-        for file::Entry { flag, raw, place } in file::read(text).map_err(wrong)? {
+        let contents = file::read(text, parent).map_err(wrong)?;
+        self.repositories = contents.repositories;
+        for file::Entry { flag, raw, place } in contents.entries {
             let origin = Origin::File { line: place.line };
             self.set(flag, &raw, parent, origin).map_err(|reason| wrong(file::Wrong { place, reason }))?;
         }

@@ -76,6 +76,14 @@ fn what_is_not_understood_is_refused_with_its_place() {
         ("allow-anonymous = 1", "line 1, column 1: expected `true` or `false`, not a number"),
         ("[access]\npolicy = []", "line 2, column 1: expected a path, not a list"),
         ("[tls]\nnames = \"a\"", "line 2, column 1: expected a list of texts, not a text"),
+        ("[repositories]\n", "line 1, column 2: expected tables that begin with `[[repositories]]`"),
+        (
+            "[[repositories]]\nnam = \"a\"",
+            "line 2, column 1: unknown key `nam` in `[[repositories]]`; did you mean `name`?",
+        ),
+        ("\n[[repositories]]\nname = \"a\"", "line 2, column 1: `[[repositories]]` needs `references`"),
+        ("[[repositories]]\nreferences = 1", "line 2, column 1: expected `strict` or `sparse`"),
+        ("[[repositorys]]\n", "line 1, column 3: unknown key `repositorys`; did you mean `repositories`?"),
         ("[tls]\nnames = [1]", "line 2, column 1: expected a list of texts, not a list of something else"),
     ] {
         assert_eq!(
@@ -112,7 +120,7 @@ fn a_variable_that_is_nearly_ours_is_told() {
 fn what_is_written_says_the_same_when_it_is_read() {
     let variables = [("POLYARCH_SERVE_TLS_NAME", "a.lan, b.lan"), ("POLYARCH_DATA", "/srv/\"odd\"")];
     let first =
-        read("manifest-limit = \"8MiB\"\n[token-server]\nenabled = false", &variables, &[("htpasswd", "us\ters")])
+        read("manifest-limit = \"8MiB\"\n[token-server]\nenabled = false\n[[repositories]]\nname = \"a/**\"\nreferences = \"sparse\"", &variables, &[("htpasswd", "us\ters")])
             .unwrap();
     let text = first.toml(Some(Path::new("/etc/p.toml"))).unwrap();
     assert!(text.contains("# `/etc/p.toml`, line 1\n"), "{text}");
@@ -123,4 +131,8 @@ fn what_is_written_says_the_same_when_it_is_read() {
         settings.written().into_iter().map(|(_, value, _)| value).collect()
     };
     assert_eq!(values(&first), values(&second));
+    assert_eq!((first.repositories.len(), &first.repositories), (1, &second.repositories));
+    assert_eq!(first.differences(&second), Vec::<String>::new());
+    let third = read(&text, &[], &[("gc-interval", "off")]).unwrap();
+    assert_eq!(third.differences(&second), ["garbage.interval"]);
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::catalogue::{Origin, SETTINGS, ServeSettings};
 use super::error::ServeSettingsError;
+use super::lists::{Listed, RepositorySettings};
 use super::value::Kind;
 
 impl ServeSettings {
@@ -43,7 +44,20 @@ impl ServeSettings {
                 let _ = writeln!(text, "{line:<40} # {comment}");
             }
         }
+        let comment = file.map(|file| format!(" # `{}`", file.display())).unwrap_or_default();
+        list(&mut text, &self.repositories, &comment.replace(char::is_control, ""));
         Ok(text)
+    }
+}
+
+fn list<T: Listed>(text: &mut String, values: &[T], comment: &str) {
+    for value in values {
+        let _ = write!(text, "\n[[{}]]{comment}\n", T::TABLE);
+        for (key, value) in value.written() {
+            if let Some(value) = value {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
     }
 }
 
@@ -71,7 +85,7 @@ pub fn settings_page() -> String {
         };
         let placeholder = match setting.placeholder {
             "" => String::new(),
-            placeholder => format!(" {placeholder}"),
+            placeholder => format!(" {}", placeholder.replace('|', "\\|")),
         };
         let several = if setting.kind == Kind::Several { " A list; the flag may be given several times." } else { "" };
         let _ = writeln!(
@@ -82,7 +96,26 @@ pub fn settings_page() -> String {
             setting.doc.replace('|', "\\|"),
         );
     }
+    list_page::<RepositorySettings>(&mut text);
     text
+}
+
+fn list_page<T: Listed>(text: &mut String) {
+    let _ = write!(
+        text,
+        "\n## `[[{}]]`\n\n{}. Any number of them, in the file only.\n\n\
+         | key | default | what it does |\n| --- | --- | --- |\n",
+        T::TABLE,
+        T::ABOUT
+    );
+    for key in T::KEYS {
+        let default = match (key.required, key.default) {
+            (true, _) => "needed".to_owned(),
+            (false, "") => String::new(),
+            (false, default) => format!("`{default}`"),
+        };
+        let _ = writeln!(text, "| `{}` | {default} | {}. |", key.key, key.doc);
+    }
 }
 
 /// The variables of the settings, for `docs/environment.md`.

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{Failure, Outcome};
 use crate::signals::{Signals, end_process};
-use reload::{Hangups, Told};
+use reload::{Hangups, Source, Told};
 use systemd::Systemd;
 
 /// Serves until a signal comes, then lets requests that are under way end. A second signal ends it at once.
@@ -40,15 +40,23 @@ pub(crate) fn run(arguments: &Serve, context: &mut Context) -> Outcome {
     // Before there are other threads: it changes the environment of the process.
     let socket = systemd::socket(context.environment())?;
     let runtime = Context::server_runtime()?;
-    runtime.block_on(serve(&settings, socket, context))
+    let (flags, environment) = (arguments.flags.clone(), context.environment().clone());
+    let source = Source { flags, environment, directory, now: settings.clone() };
+    runtime.block_on(serve(&settings, source, socket, context))
 }
 
-async fn serve(settings: &ServeSettings, socket: Option<TcpListener>, context: &mut Context) -> Outcome {
+async fn serve(
+    settings: &ServeSettings,
+    source: Source,
+    socket: Option<TcpListener>,
+    context: &mut Context,
+) -> Outcome {
     let systemd = Systemd::of(context.environment());
     // Before anybody can know that it listens: who stops it then must find it ready for that.
     let mut signals = Signals::new().map_err(|error| failed("wait for signals", &error))?;
     let hangups = Hangups::new().map_err(|error| failed("wait for signals", &error))?;
-    let (options, mut notes, reloads) = options::make(settings)?;
+    let (options, mut notes, mut reloads) = options::make(settings)?;
+    reloads.settings = Some(source);
     let content = open(&settings.data).await?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     if socket.is_some() && settings.listen.origin != Origin::Default {

@@ -1,8 +1,8 @@
 //! From settings to what the registry server takes.
 
-use content::ReferencePolicy;
-use registry::{Options, SigningKey, Tls, TokenOptions, TokenServer};
-use settings::serve::{References, ServeSettings};
+use content::{GcOptions, ReferencePolicy};
+use registry::{Collection, Options, ReadOnly, ReferenceRules, SigningKey, Tls, TokenOptions, TokenServer};
+use settings::serve::{OrOff, References, ServeSettings, Size};
 
 use super::access::AccessFiles;
 use super::certificate;
@@ -18,14 +18,16 @@ pub(super) fn make(settings: &ServeSettings) -> Outcome<(Options, Vec<String>, R
     let mut options = Options::default();
     options.allow_anonymous = *settings.allow_anonymous;
     options.manifest_limit = usize::try_from(settings.manifest_limit.0).unwrap_or(usize::MAX);
-    options.references = match *settings.references {
-        References::Strict => ReferencePolicy::Strict,
-        References::Sparse => ReferencePolicy::Sparse,
-    }
-    .into();
+    options.references = references(settings)?;
+    options.read_only = ReadOnly::new(*settings.read_only);
+    options.collection = settings.garbage_interval.0.map(|interval| Collection::every(interval, kept(settings)));
+    let threshold = |size: OrOff<Size>| size.0.map_or(0, |size| size.0);
+    options.disk_space.warn_below = threshold(*settings.warn_below);
+    options.disk_space.refuse_below = threshold(*settings.refuse_below);
     options.connections = usize::try_from(*settings.connections).unwrap_or(usize::MAX);
     options.header_timeout = *settings.header_timeout;
     options.body_timeout = *settings.body_timeout;
+    options.drain_delay = *settings.drain_delay;
     options.drain_timeout = *settings.drain_timeout;
     options.tls = tls(settings, &mut notes)?;
     if let Some(files) = AccessFiles::of(settings) {
@@ -37,7 +39,30 @@ pub(super) fn make(settings: &ServeSettings) -> Outcome<(Options, Vec<String>, R
         reloads.access = Some((access, files));
     }
     reloads.tls.clone_from(&options.tls);
+    reloads.read_only = options.read_only.clone();
     Ok((options, notes, reloads))
+}
+
+fn policy(references: References) -> ReferencePolicy {
+    match references {
+        References::Strict => ReferencePolicy::Strict,
+        References::Sparse => ReferencePolicy::Sparse,
+    }
+}
+
+fn references(settings: &ServeSettings) -> Outcome<ReferenceRules> {
+    settings.repositories.iter().try_fold(ReferenceRules::new(policy(*settings.references)), |rules, repository| {
+        rules.with(&repository.name, policy(repository.references)).map_err(|error| Failure::usage(error.to_string()))
+    })
+}
+
+/// What a collection of garbage keeps.
+fn kept(settings: &ServeSettings) -> GcOptions {
+    let mut options = GcOptions::default();
+    options.keep_history = *settings.keep_history;
+    options.keep_untagged = *settings.keep_untagged;
+    options.keep_unused_blobs = *settings.keep_unused_blobs;
+    options
 }
 
 /// Settings that contradict each other are refused, not ranked.
@@ -94,7 +119,11 @@ mod tests {
 
     #[test]
     fn what_nobody_sets_is_what_the_server_has_without_settings() {
-        let (made, notes, _) = make(&ServeSettings::default()).unwrap();
+        let (mut made, notes, _) = make(&ServeSettings::default()).unwrap();
+        assert_eq!(format!("{:?}", kept(&ServeSettings::default())), format!("{:?}", GcOptions::default()));
+        // What the library leaves to whoever uses it.
+        assert!(made.collection.take().is_some());
+        made.disk_space = Options::default().disk_space;
         assert_eq!(format!("{made:?}"), format!("{:?}", Options::default()));
         assert!(notes.is_empty());
         let (settings, tokens) = (ServeSettings::default(), TokenOptions::default());

@@ -1,13 +1,17 @@
-//! What may change while the server runs: files, looked at every other second and when SIGHUP comes.
+//! What may change while the server runs: files, looked at every other second, and when SIGHUP comes the settings too.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use registry::{Access, Tls};
+use registry::{Access, ReadOnly, Tls};
+use settings::Environment;
+use settings::serve::{ServeFlags, ServeSettings};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::access::AccessFiles;
 use super::systemd::Systemd;
+use crate::output::chain;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -17,6 +21,48 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(super) struct Reloads {
     pub(super) access: Option<(Access, AccessFiles)>,
     pub(super) tls: Option<Tls>,
+    pub(super) read_only: ReadOnly,
+    pub(super) settings: Option<Source>,
+}
+
+/// Where the settings came from, and what they came to.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) flags: ServeFlags,
+    pub(super) environment: Environment,
+    pub(super) directory: PathBuf,
+    pub(super) now: ServeSettings,
+}
+
+impl Source {
+    /// Reads them again. What can change does; what cannot is said.
+    fn reload(&mut self, read_only: &ReadOnly) -> Vec<Result<String, String>> {
+        let read = match ServeSettings::read(&self.flags, &self.environment, &self.directory) {
+            Ok(read) => read.settings,
+            Err(error) => return vec![Err(format!("failed to {}; the settings stay as they were", chain(&error)))],
+        };
+        let mut results = Vec::new();
+        if *read.read_only != *self.now.read_only {
+            read_only.set(*read.read_only);
+            let what =
+                if *read.read_only { "nothing can be written from now on" } else { "it can be written to again" };
+            results.push(Ok(what.to_owned()));
+        }
+        let later: Vec<String> = read
+            .differences(&self.now)
+            .into_iter()
+            .filter(|name| name != "read-only")
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !later.is_empty() {
+            results.push(Err(format!(
+                "the settings have other values for {}: that counts after a restart",
+                later.join(", ")
+            )));
+        }
+        self.now.read_only = read.read_only;
+        results
+    }
 }
 
 /// What people are told.
@@ -98,6 +144,9 @@ impl Reloads {
     /// Looks at everything once. Blocks.
     fn look(&mut self, asked: bool) -> Vec<Result<String, String>> {
         let mut results = Vec::new();
+        if asked && let Some(settings) = &mut self.settings {
+            results.extend(settings.reload(&self.read_only));
+        }
         if let Some((access, files)) = &mut self.access {
             results.extend(files.reload(access, asked));
         }
