@@ -82,6 +82,8 @@ fn heading(table: &'static str) -> &'static str {
         "access" => "Access",
         "token-server" => "Token server",
         "garbage" => "Garbage collection",
+        "log" => "Logs",
+        "metrics" => "Metrics",
         "disk" => "Disk",
         "limits" => "Limits",
         other => other,

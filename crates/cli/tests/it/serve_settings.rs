@@ -1,8 +1,11 @@
 //! The settings of `polyarch serve`: where they come from, and what they come to.
 
+#[cfg(unix)]
+use std::io::{Read as _, Write as _};
+
 use crate::sandbox::Sandbox;
 #[cfg(unix)]
-use crate::support::{AMD64, Running, program};
+use crate::support::{AMD64, Running, eventually, program};
 
 fn printed(user: &Sandbox, line: &str) -> String {
     user.words(&format!("serve --print-config {line}")).success()
@@ -170,4 +173,58 @@ fn repositories_have_rules_of_their_own() {
     let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml");
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.starts_with("error: `Mirror/**` is no pattern of repository names; "), "{}", refused.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn requests_and_writes_are_written_down_and_counted() {
+    let user = Sandbox::new();
+    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    let line = "serve --listen 127.0.0.1:0 --data registry --access-log access.log --access-log-format json \
+                --audit-log audit.log --metrics --token-algorithm EdDSA";
+    let mut server = Running::start(&user, line);
+    let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
+    let push = |tag: &str| {
+        let image = format!("{host}/app:{tag}");
+        user.polyarch(&["pack", "--push", "-t", &image, "linux/amd64=amd64"]).success();
+    };
+    let read = |name: &str| std::fs::read_to_string(user.path("work").join(name)).unwrap_or_default();
+    push("v1");
+    assert!(read("audit.log").contains("\"v1\""), "{}", read("audit.log"));
+    eventually("the access log", || read("access.log").contains("\"PUT\""));
+    assert!(read("access.log").lines().all(|line| line.starts_with('{')), "{}", read("access.log"));
+
+    // What turns logs over gives them another name, and says so.
+    for name in ["access.log", "audit.log"] {
+        std::fs::rename(user.path("work").join(name), user.path("work").join(format!("{name}.1"))).unwrap();
+    }
+    server.signal("HUP");
+    eventually("new logs", || user.path("work/access.log").exists() && user.path("work/audit.log").exists());
+    push("v2");
+    assert!(read("audit.log").contains("\"v2\"") && !read("audit.log.1").contains("\"v2\""));
+
+    let mut stream = std::net::TcpStream::connect(&host).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\npolyarch_"), "{answer}");
+}
+
+#[test]
+fn who_is_vouched_for_by_others_needs_rules() {
+    let user = Sandbox::new();
+    let issuer = "[[issuers]]\nissuer = \"https://issuer.example\"\njwks = \"keys.json\"\naudience = [\"registry\"]\n";
+    std::fs::write(user.path("work/p.toml"), issuer).unwrap();
+    let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml");
+    assert!(refused.code == Some(2) && refused.stderr.contains("no policy"), "{}", refused.shown());
+    std::fs::write(user.path("work/policy.toml"), "").unwrap();
+    let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml --policy policy.toml");
+    assert_eq!(refused.code, Some(2), "{}", refused.shown());
+    let want = "error: issuer `https://issuer.example`: failed to read its keys from `[ROOT]/work/keys.json`: ";
+    assert!(refused.stderr.starts_with(want), "{}", refused.stderr);
+    std::fs::write(user.path("work/keys.json"), "{\"keys\":[]}").unwrap();
+    user.words("serve --client-ca ca.pem --policy policy.toml").fails_with(
+        2,
+        "error: certificates of clients without TLS\nhint: give the server one with `--tls-cert` and `--tls-key`\n",
+    );
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::lists::RepositorySettings;
-use super::value::{Address, Kind, OrOff, Raw, References, Size, Value};
+use super::lists::{IssuerSettings, RepositorySettings};
+use super::value::{Address, AuditSync, KeyAlgorithm, Kind, LogFormat, OrOff, Raw, References, Size, Target, Value};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ macro_rules! catalogue {
             $($(#[doc = $doc] #[doc = "."] pub $field: Given<$type>,)+)+
             /// What is different for some repositories; of several that mean one the first counts.
             pub repositories: Vec<RepositorySettings>,
+            /// Whose tokens are taken.
+            pub issuers: Vec<IssuerSettings>,
         }
 
         /// Every setting, in the order of the documentation.
@@ -112,6 +114,7 @@ macro_rules! catalogue {
                         origin: Origin::Default,
                     },)+)+
                     repositories: Vec::new(),
+                    issuers: Vec::new(),
                 }
             }
         }
@@ -174,6 +177,8 @@ catalogue! {
             "Make a certificate that nobody vouches for, and keep it in the data directory";
         tls_names: Vec<String>, "names", "tls-name", "NAME", "",
             "Another host name or address for the self-signed certificate";
+        client_ca: Option<PathBuf>, "client-ca", "client-ca", "FILE", "",
+            "Certificate authorities of clients, as PEM: whoever shows a certificate of theirs is `certificate:NAME`";
     }
     "access" {
         htpasswd: Option<PathBuf>, "htpasswd", "htpasswd", "FILE", "",
@@ -196,6 +201,8 @@ catalogue! {
             "How long a refresh token is good for";
         token_key: Option<PathBuf>, "key", "token-key", "FILE", "",
             "Key that signs tokens; made if it is not there. Without it: `token-key.pem` in the data directory";
+        token_algorithm: Option<KeyAlgorithm>, "algorithm", "token-algorithm", "ES256|RS256|EdDSA", "",
+            "How tokens are signed. Without it: as the key is for, and a new one is for ES256";
     }
     "garbage" {
         garbage_interval: OrOff<Duration>, "interval", "gc-interval", "DURATION|off", "1h",
@@ -206,6 +213,20 @@ catalogue! {
             "How long a manifest without a tag is kept after it was pushed or referred to last";
         keep_unused_blobs: Duration, "keep-unused-blobs", "keep-unused-blobs", "DURATION", "1d",
             "How long a blob that no manifest needs is kept after it was pushed or mounted last";
+    }
+    "log" {
+        access_log: Option<Target>, "access", "access-log", "FILE|-", "",
+            "A line for each request; `-` is the standard output";
+        access_log_format: LogFormat, "format", "access-log-format", "text|json", "text",
+            "How these lines look";
+        audit_log: Option<PathBuf>, "audit", "audit-log", "FILE", "",
+            "A line of JSON for each write: who did what, before they are answered";
+        audit_sync: AuditSync, "audit-sync", "audit-sync", "second|write|never", "second",
+            "When lines of the audit log are safe from a power cut: within a second, before the answer, or some time";
+    }
+    "metrics" {
+        metrics: bool, "enabled", "metrics", "", "false",
+            "Tell numbers at `/metrics`, for Prometheus: to this machine, and to who has the action `admin`";
     }
     "disk" {
         warn_below: OrOff<Size>, "warn-below", "disk-warn-below", "SIZE|off", "1GiB",

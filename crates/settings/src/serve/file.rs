@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::catalogue::{SETTINGS, Setting};
 use super::error::Place;
-use super::lists::{Key, Listed, RepositorySettings, TABLES};
+use super::lists::{IssuerSettings, Key, Listed, RepositorySettings, TABLES};
 use super::value::Raw;
 use crate::shown::Shown;
 
@@ -31,6 +31,7 @@ pub(super) struct Wrong {
 pub(super) struct Contents {
     pub(super) entries: Vec<Entry>,
     pub(super) repositories: Vec<RepositorySettings>,
+    pub(super) issuers: Vec<IssuerSettings>,
 }
 
 /// Reads all of a file. Relative paths in tables that may be there several times are below `directory`.
@@ -46,6 +47,10 @@ pub(super) fn read(text: &str, directory: &Path) -> Result<Contents, Wrong> {
         let name: &str = key.get_ref();
         if name == RepositorySettings::TABLE {
             contents.repositories = list(text, value.get_ref(), place, directory)?;
+            continue;
+        }
+        if name == IssuerSettings::TABLE {
+            contents.issuers = list(text, value.get_ref(), place, directory)?;
             continue;
         }
         let is_table = SETTINGS.iter().any(|setting| !setting.table.is_empty() && setting.table == name);

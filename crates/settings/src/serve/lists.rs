@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::value::{Raw, References, Value};
+use super::value::{FileOrAddress, Raw, References, Value};
 
 /// What is known of a key of such a table.
 #[derive(Clone, Copy, Debug)]
@@ -79,5 +79,18 @@ listed! {
     }
 }
 
+listed! {
+    /// Somebody whose tokens (JWT) say who one is.
+    IssuerSettings, "issuers",
+    "Somebody whose tokens (JWT) say who one is; whom it vouches for is called `name:subject` in the policy" {
+        name: Option<String>, "name", false, "", "What its identities and groups begin with. Without it: the host of `issuer`";
+        issuer: String, "issuer", true, "", "What its tokens say as `iss`, to the letter";
+        jwks: FileOrAddress, "jwks", true, "", "Its public keys, as JWK set: a file, or an `https://` address";
+        audience: Vec<String>, "audience", true, "", "What its tokens say as `aud`: one of this list";
+        name_claim: String, "name-claim", false, "sub", "The claim that says who somebody is; a JSON pointer if it begins with `/`";
+        groups_claim: Option<String>, "groups-claim", false, "", "The claim that says what they belong to, as `name-claim`. Without it groups are not read";
+    }
+}
+
 /// Names of all such tables.
-pub(super) const TABLES: &[&str] = &[RepositorySettings::TABLE];
+pub(super) const TABLES: &[&str] = &[RepositorySettings::TABLE, IssuerSettings::TABLE];

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 
 pub use catalogue::{Given, Origin, SETTINGS, ServeSettings, Setting};
 pub use error::{Place, ServeSettingsError};
-pub use value::{Address, Kind, OrOff, References, Size, duration, size};
-pub use lists::RepositorySettings;
+pub use lists::{IssuerSettings, RepositorySettings};
+pub use value::{
+    Address, AuditSync, FileOrAddress, KeyAlgorithm, Kind, LogFormat, OrOff, References, Size, Target, duration, size,
+};
 pub use write::{settings_page, variables_table};
 
 use crate::environment::{EnvVar, Environment};
@@ -53,6 +55,9 @@ impl ServeSettings {
         let mut names: Vec<String> = changed.map(|((setting, ..), _)| setting.name()).collect();
         if self.repositories != other.repositories {
             names.push("repositories".to_owned());
+        }
+        if self.issuers != other.issuers {
+            names.push("issuers".to_owned());
         }
         names
     }
@@ -103,6 +108,7 @@ impl ServeSettings {
         let wrong = |file::Wrong { place, reason }| ServeSettingsError::File { path: path.to_owned(), place, reason };
         let contents = file::read(text, parent).map_err(wrong)?;
         self.repositories = contents.repositories;
+        self.issuers = contents.issuers;
         for file::Entry { flag, raw, place } in contents.entries {
             let origin = Origin::File { line: place.line };
             self.set(flag, &raw, parent, origin).map_err(|reason| wrong(file::Wrong { place, reason }))?;

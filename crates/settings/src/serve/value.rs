@@ -356,6 +356,109 @@ words! {
     }
 }
 
+words! {
+    /// How lines of the access log look.
+    LogFormat {
+        /// Words, for people.
+        Text = "text",
+        /// A JSON object each, for machines.
+        Json = "json",
+    }
+}
+
+words! {
+    /// When lines of the audit log survive a power cut.
+    AuditSync {
+        /// A second later at most.
+        Second = "second",
+        /// Before the client is answered.
+        Write = "write",
+        /// When the operating system pleases.
+        Never = "never",
+    }
+}
+
+words! {
+    /// How tokens are signed.
+    KeyAlgorithm {
+        /// ECDSA with P-256.
+        Es256 = "ES256",
+        /// RSA.
+        Rs256 = "RS256",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+    }
+}
+
+/// A file, or the standard output: `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Target {
+    /// `-`.
+    #[default]
+    Stdout,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Value for Target {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("expected a path, or `-` for the standard output".to_owned()),
+            "-" => Ok(Self::Stdout),
+            path => Ok(Self::File(path.into())),
+        }
+    }
+
+    fn from_raw(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Text(text) => Self::from_text(text),
+            other => Err(format!("expected a path, or `-` for the standard output, not {}", other.kind())),
+        }
+    }
+
+    fn toml(&self) -> Option<String> {
+        match self {
+            Self::Stdout => Some(quoted("-")),
+            Self::File(path) => path.toml(),
+        }
+    }
+
+    fn place(&mut self, directory: &Path) {
+        if let Self::File(path) = self {
+            path.place(directory);
+        }
+    }
+}
+
+/// A file, or an address with `://`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct FileOrAddress(pub String);
+
+impl Value for FileOrAddress {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("expected a path or an address".to_owned()) } else { Ok(Self(text.to_owned())) }
+    }
+
+    fn from_raw(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Text(text) => Self::from_text(text),
+            other => Err(format!("expected a path or an address, not {}", other.kind())),
+        }
+    }
+
+    fn toml(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+
+    fn place(&mut self, directory: &Path) {
+        if !self.0.contains("://")
+            && let Some(path) = directory.join(&self.0).to_str()
+        {
+            path.clone_into(&mut self.0);
+        }
+    }
+}
+
 fn one_of(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match words.split_last() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::catalogue::{Origin, SETTINGS, ServeSettings};
 use super::error::ServeSettingsError;
-use super::lists::{Listed, RepositorySettings};
+use super::lists::{IssuerSettings, Listed, RepositorySettings};
 use super::value::Kind;
 
 impl ServeSettings {
@@ -45,7 +45,9 @@ impl ServeSettings {
             }
         }
         let comment = file.map(|file| format!(" # `{}`", file.display())).unwrap_or_default();
-        list(&mut text, &self.repositories, &comment.replace(char::is_control, ""));
+        let comment = comment.replace(char::is_control, "");
+        list(&mut text, &self.repositories, &comment);
+        list(&mut text, &self.issuers, &comment);
         Ok(text)
     }
 }
@@ -97,6 +99,7 @@ pub fn settings_page() -> String {
         );
     }
     list_page::<RepositorySettings>(&mut text);
+    list_page::<IssuerSettings>(&mut text);
     text
 }
 

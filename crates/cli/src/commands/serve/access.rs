@@ -90,7 +90,8 @@ impl AccessFiles {
         let htpasswd = watched(&settings.htpasswd);
         let tokens = watched(&settings.tokens);
         let policy = watched(&settings.policy);
-        if htpasswd.is_none() && tokens.is_none() && policy.is_none() {
+        let others = settings.client_ca.is_some() || !settings.issuers.is_empty();
+        if htpasswd.is_none() && tokens.is_none() && policy.is_none() && !others {
             return None;
         }
         Some(Self { htpasswd, tokens, policy, users: Default::default(), rules: String::new() })

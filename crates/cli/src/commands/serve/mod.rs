@@ -55,7 +55,7 @@ async fn serve(
     // Before anybody can know that it listens: who stops it then must find it ready for that.
     let mut signals = Signals::new().map_err(|error| failed("wait for signals", &error))?;
     let hangups = Hangups::new().map_err(|error| failed("wait for signals", &error))?;
-    let (options, mut notes, mut reloads) = options::make(settings)?;
+    let (options, mut notes, mut reloads) = options::make(settings, context.environment())?;
     reloads.settings = Some(source);
     let content = open(&settings.data).await?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };

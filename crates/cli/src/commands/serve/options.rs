@@ -1,8 +1,12 @@
 //! From settings to what the registry server takes.
 
 use content::{GcOptions, ReferencePolicy};
-use registry::{Collection, Options, ReadOnly, ReferenceRules, SigningKey, Tls, TokenOptions, TokenServer};
-use settings::serve::{OrOff, References, ServeSettings, Size};
+use registry::{
+    Access, AccessLog, AccessLogFormat, Audit, Collection, IssuerOptions, Issuers, KeyError, LogError, Options,
+    ReadOnly, ReferenceRules, SigningKey, Tls, TokenAlgorithm, TokenOptions, TokenServer,
+};
+use settings::serve::{AuditSync, KeyAlgorithm, LogFormat, OrOff, References, ServeSettings, Size, Target};
+use settings::{Environment, TrustRoots};
 
 use super::access::AccessFiles;
 use super::certificate;
@@ -11,7 +15,7 @@ use crate::exit::Exit;
 use crate::output::{Failure, Outcome};
 
 /// Reads and makes what the settings name. Options, what is good to know, and what may change while the server runs.
-pub(super) fn make(settings: &ServeSettings) -> Outcome<(Options, Vec<String>, Reloads)> {
+pub(super) fn make(settings: &ServeSettings, environment: &Environment) -> Outcome<(Options, Vec<String>, Reloads)> {
     check(settings)?;
     let mut notes = Vec::new();
     let mut reloads = Reloads::default();
@@ -30,15 +34,12 @@ pub(super) fn make(settings: &ServeSettings) -> Outcome<(Options, Vec<String>, R
     options.drain_delay = *settings.drain_delay;
     options.drain_timeout = *settings.drain_timeout;
     options.tls = tls(settings, &mut notes)?;
-    if let Some(files) = AccessFiles::of(settings) {
-        let (mut access, files) = files.open()?;
-        if *settings.token_server {
-            access = access.with_tokens(token_server(settings)?);
-        }
-        options.access = Some(access.clone());
-        reloads.access = Some((access, files));
-    }
+    options.access = access(settings, environment, &mut reloads)?;
+    options.metrics = *settings.metrics;
+    (options.access_log, options.audit) = logs(settings)?;
     reloads.tls.clone_from(&options.tls);
+    reloads.access_log.clone_from(&options.access_log);
+    reloads.audit.clone_from(&options.audit);
     reloads.read_only = options.read_only.clone();
     Ok((options, notes, reloads))
 }
@@ -82,6 +83,19 @@ fn check(settings: &ServeSettings) -> Outcome {
             "leave `allow-anonymous` out; what anonymous may do stands in the policy",
         );
     }
+    let encrypted = settings.tls_cert.value.is_some() || *settings.tls_self_signed;
+    if settings.client_ca.value.is_some() && !encrypted {
+        return contradiction(
+            "certificates of clients without TLS",
+            "give the server one with `--tls-cert` and `--tls-key`",
+        );
+    }
+    if settings.policy.value.is_none() && (settings.client_ca.value.is_some() || !settings.issuers.is_empty()) {
+        return contradiction(
+            "others say who somebody is, and no policy says what they may do: they could do nothing",
+            "name the rules with `--policy`",
+        );
+    }
     if settings.connections.value == 0 {
         return contradiction("no connection is allowed by `limits.connections`", "allow at least 1");
     }
@@ -90,36 +104,107 @@ fn check(settings: &ServeSettings) -> Outcome {
 
 fn tls(settings: &ServeSettings, notes: &mut Vec<String>) -> Outcome<Option<Tls>> {
     let unusable = |error: registry::TlsError| Failure::new(Exit::Invalid, error.to_string());
-    if let (Some(certificate), Some(key)) = (&settings.tls_cert.value, &settings.tls_key.value) {
-        return Tls::open(certificate, key).map(Some).map_err(unusable);
-    }
-    if !*settings.tls_self_signed {
+    let (certificate, key) = if let (Some(certificate), Some(key)) = (&settings.tls_cert.value, &settings.tls_key.value)
+    {
+        (certificate.clone(), key.clone())
+    } else if *settings.tls_self_signed {
+        let files = certificate::keep(&settings.data, &settings.tls_names, &settings.listen.0)?;
+        notes.push(format!("clients must trust `{}`", files.certificate.display()));
+        (files.certificate, files.key)
+    } else {
         return Ok(None);
+    };
+    let tls = Tls::open(&certificate, &key).map_err(unusable)?;
+    match &settings.client_ca.value {
+        Some(authorities) => tls.with_client_authorities_file(authorities).map(Some).map_err(unusable),
+        None => Ok(Some(tls)),
     }
-    let files = certificate::keep(&settings.data, &settings.tls_names, &settings.listen.0)?;
-    notes.push(format!("clients must trust `{}`", files.certificate.display()));
-    Tls::open(&files.certificate, &files.key).map(Some).map_err(unusable)
+}
+
+/// Who may do what, if anybody is asked.
+fn access(settings: &ServeSettings, environment: &Environment, reloads: &mut Reloads) -> Outcome<Option<Access>> {
+    let Some(files) = AccessFiles::of(settings) else { return Ok(None) };
+    let (mut access, files) = files.open()?;
+    if *settings.token_server {
+        access = access.with_tokens(token_server(settings)?);
+    }
+    if !settings.issuers.is_empty() {
+        access = access.with_issuers(issuers(settings, environment).map_err(Failure::usage)?);
+    }
+    reloads.access = Some((access.clone(), files));
+    Ok(Some(access))
+}
+
+/// Whose tokens are taken. Else why not.
+pub(super) fn issuers(settings: &ServeSettings, environment: &Environment) -> Result<Issuers, String> {
+    let mut all = Vec::new();
+    for issuer in &settings.issuers {
+        let mut options = IssuerOptions::new(&issuer.issuer, &issuer.jwks.0, "");
+        options.audience.clone_from(&issuer.audience);
+        options.name.clone_from(&issuer.name);
+        options.name_claim.clone_from(&issuer.name_claim);
+        options.groups_claim.clone_from(&issuer.groups_claim);
+        all.push(options);
+    }
+    let trust = registry_client::believing(&TrustRoots::new(environment)).map_err(|error| error.to_string())?;
+    Issuers::open(all, &trust).map_err(|error| error.to_string())
+}
+
+fn logs(settings: &ServeSettings) -> Outcome<(Option<AccessLog>, Option<Audit>)> {
+    let failed = |error: LogError| Failure::new(Exit::Failure, error.to_string());
+    let format = match *settings.access_log_format {
+        LogFormat::Text => AccessLogFormat::Text,
+        LogFormat::Json => AccessLogFormat::Json,
+    };
+    let access = match &settings.access_log.value {
+        None => None,
+        Some(Target::Stdout) => Some(AccessLog::to_writer(format, std::io::stdout()).map_err(failed)?),
+        Some(Target::File(path)) => Some(AccessLog::to_file(format, path).map_err(failed)?),
+    };
+    let sync = match *settings.audit_sync {
+        AuditSync::Second => registry::AuditSync::EverySecond,
+        AuditSync::Write => registry::AuditSync::EachWrite,
+        AuditSync::Never => registry::AuditSync::Never,
+    };
+    let audit = settings.audit_log.as_ref().map(|path| Audit::open(path, sync)).transpose().map_err(failed)?;
+    Ok((access, audit))
+}
+
+/// The key that signs tokens; it is made if it is not there.
+pub(super) fn signing_key(settings: &ServeSettings) -> Result<SigningKey, KeyError> {
+    let algorithm = settings.token_algorithm.value.map(|algorithm| match algorithm {
+        KeyAlgorithm::Es256 => TokenAlgorithm::Es256,
+        KeyAlgorithm::Rs256 => TokenAlgorithm::Rs256,
+        KeyAlgorithm::EdDsa => TokenAlgorithm::EdDsa,
+    });
+    let path = settings.token_key.value.clone().unwrap_or_else(|| settings.data.join("token-key.pem"));
+    match algorithm {
+        Some(algorithm) => SigningKey::open_for(&path, algorithm),
+        None => SigningKey::open(&path),
+    }
 }
 
 fn token_server(settings: &ServeSettings) -> Outcome<TokenServer> {
-    let path = settings.token_key.value.clone().unwrap_or_else(|| settings.data.join("token-key.pem"));
     certificate::make_directory(&settings.data)?;
-    let key = SigningKey::open(&path).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    let key = signing_key(settings).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     let mut options = TokenOptions::default();
     options.service.clone_from(&settings.token_service);
     options.realm.clone_from(&settings.token_realm);
     options.lifetime = *settings.token_lifetime;
     options.refresh_lifetime = *settings.token_refresh_lifetime;
+    options.algorithm = settings.token_algorithm.value.map(|_| key.algorithm());
     TokenServer::new(key, options).map_err(|error| Failure::usage(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use settings::serve::IssuerSettings;
+
     use super::*;
 
     #[test]
     fn what_nobody_sets_is_what_the_server_has_without_settings() {
-        let (mut made, notes, _) = make(&ServeSettings::default()).unwrap();
+        let (mut made, notes, _) = make(&ServeSettings::default(), &Environment::default()).unwrap();
         assert_eq!(format!("{:?}", kept(&ServeSettings::default())), format!("{:?}", GcOptions::default()));
         // What the library leaves to whoever uses it.
         assert!(made.collection.take().is_some());
@@ -137,13 +222,15 @@ mod tests {
         let refused = |change: fn(&mut ServeSettings)| {
             let mut settings = ServeSettings::default();
             change(&mut settings);
-            make(&settings).unwrap_err()
+            make(&settings, &Environment::default()).unwrap_err()
         };
         let path = || Some("x".into());
         for failure in [
             refused(|settings| settings.tls_cert.value = Some("x".into())),
             refused(|settings| settings.tls_key.value = Some("x".into())),
             refused(|settings| settings.connections.value = 0),
+            refused(|settings| settings.client_ca.value = Some("x".into())),
+            refused(|settings| settings.issuers = vec![IssuerSettings::default()]),
             refused(|settings| {
                 settings.tls_cert.value = Some("x".into());
                 settings.tls_key.value = Some("x".into());
@@ -159,6 +246,6 @@ mod tests {
         }
         let mut settings = ServeSettings::default();
         settings.policy.value = path();
-        assert_eq!(make(&settings).unwrap_err().exit, Exit::Failure);
+        assert_eq!(make(&settings, &Environment::default()).unwrap_err().exit, Exit::Failure);
     }
 }

@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use registry::{Access, ReadOnly, Tls};
+use registry::{Access, AccessLog, Audit, ReadOnly, Tls};
 use settings::Environment;
 use settings::serve::{ServeFlags, ServeSettings};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::access::AccessFiles;
+use super::options;
 use super::systemd::Systemd;
 use crate::output::chain;
 
@@ -22,6 +23,8 @@ pub(super) struct Reloads {
     pub(super) access: Option<(Access, AccessFiles)>,
     pub(super) tls: Option<Tls>,
     pub(super) read_only: ReadOnly,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) audit: Option<Audit>,
     pub(super) settings: Option<Source>,
 }
 
@@ -36,7 +39,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Reads them again. What can change does; what cannot is said.
-    fn reload(&mut self, read_only: &ReadOnly) -> Vec<Result<String, String>> {
+    fn reload(&mut self, read_only: &ReadOnly, access: Option<&Access>) -> Vec<Result<String, String>> {
         let read = match ServeSettings::read(&self.flags, &self.environment, &self.directory) {
             Ok(read) => read.settings,
             Err(error) => return vec![Err(format!("failed to {}; the settings stay as they were", chain(&error)))],
@@ -48,17 +51,28 @@ impl Source {
                 if *read.read_only { "nothing can be written from now on" } else { "it can be written to again" };
             results.push(Ok(what.to_owned()));
         }
-        let later: Vec<String> = read
-            .differences(&self.now)
-            .into_iter()
-            .filter(|name| name != "read-only")
-            .map(|name| format!("`{name}`"))
-            .collect();
+        let mut later = read.differences(&self.now);
+        later.retain(|name| name != "read-only");
+        if let Some(access) = access.filter(|_| read.issuers != self.now.issuers) {
+            later.retain(|name| name != "issuers");
+            match options::issuers(&read, &self.environment) {
+                Ok(issuers) => {
+                    access.replace_issuers(issuers);
+                    self.now.issuers.clone_from(&read.issuers);
+                    results.push(Ok("took the issuers as they are now".to_owned()));
+                }
+                Err(why) => results.push(Err(format!("{why}; the issuers stay as they were"))),
+            }
+        }
+        if let Some(tokens) = access.and_then(Access::tokens) {
+            // The same key again is no change; those that it follows are still good for what they signed.
+            let replaced = options::signing_key(&self.now).map_err(|error| error.to_string());
+            let replaced = replaced.and_then(|key| tokens.replace_key(key).map_err(|error| error.to_string()));
+            results.extend(replaced.err().map(|why| Err(format!("{why}; the key of tokens stays as it was"))));
+        }
         if !later.is_empty() {
-            results.push(Err(format!(
-                "the settings have other values for {}: that counts after a restart",
-                later.join(", ")
-            )));
+            let names = later.join("`, `");
+            results.push(Err(format!("the settings have other values for `{names}`: that counts after a restart")));
         }
         self.now.read_only = read.read_only;
         results
@@ -145,7 +159,13 @@ impl Reloads {
     fn look(&mut self, asked: bool) -> Vec<Result<String, String>> {
         let mut results = Vec::new();
         if asked && let Some(settings) = &mut self.settings {
-            results.extend(settings.reload(&self.read_only));
+            results.extend(settings.reload(&self.read_only, self.access.as_ref().map(|(access, _)| access)));
+        }
+        if asked {
+            // They may have been given other names, by what turns logs over.
+            let logs = [self.access_log.as_ref().map(AccessLog::reopen), self.audit.as_ref().map(Audit::reopen)];
+            let failed = logs.into_iter().flatten().filter_map(Result::err);
+            results.extend(failed.map(|error| Err(format!("{error}; lines go where they went"))));
         }
         if let Some((access, files)) = &mut self.access {
             results.extend(files.reload(access, asked));
