@@ -15,6 +15,8 @@ use crate::disk_space::Watch;
 
 /// Bytes of a refused request that are still taken, so that the client sees the answer before its connection breaks.
 const DRAINED: u64 = 64 << 20;
+/// The same for one that was refused while it was read.
+const DRAINED_LATER: u64 = 32 << 20;
 
 /// What can be wrong with a request's bytes.
 #[derive(Debug, thiserror::Error)]
@@ -126,52 +128,91 @@ pub(crate) async fn whole(
 
 /// Takes the bytes of a request that was refused before it was read, and forgets them.
 pub(crate) fn drain(body: RequestBody) {
-    if body.waits {
-        return;
+    drop(Arriving::new(body));
+}
+
+/// The bytes of a request as they come. What is left of them when nobody wants more is taken and forgotten: a client
+/// sees its answer only if its connection does not break before.
+struct Arriving {
+    /// `None`: nothing comes any more.
+    frames: Option<BodyStream<Incoming>>,
+    /// Nothing comes before it is asked for.
+    waits: bool,
+    /// Some of it was read.
+    begun: bool,
+    meter: Meter,
+}
+
+impl Arriving {
+    fn new(body: RequestBody) -> Self {
+        let RequestBody { incoming, waits, meter } = body;
+        Self { frames: Some(BodyStream::new(incoming)), waits, begun: false, meter }
     }
-    tokio::spawn(async move {
-        let mut left = DRAINED;
-        let mut frames = BodyStream::new(body.incoming);
-        let reading = async {
-            while let Some(Ok(frame)) = frames.next().await {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                body.meter.received.fetch_add(length, Ordering::Relaxed);
-                left = left.saturating_sub(length);
-                if left == 0 {
-                    break;
+
+    /// The next bytes. `None`: there are no more.
+    async fn next(&mut self, patience: Duration) -> Option<Result<Bytes, BodyError>> {
+        (self.waits, self.begun) = (false, true);
+        loop {
+            let frame = tokio::time::timeout(patience, self.frames.as_mut()?.next()).await;
+            let end = match frame {
+                Err(_) => Some(Err(BodyError::Stalled)),
+                Ok(Some(Err(error))) => Some(Err(BodyError::Broken(error.to_string()))),
+                Ok(None) => None,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(bytes) => return Some(Ok(bytes)),
+                    Err(_) => continue,
+                },
+            };
+            self.frames = None;
+            return end;
+        }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let Some(mut frames) = self.frames.take().filter(|_| !self.waits) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (meter, begun) = (self.meter.clone(), self.begun);
+        runtime.spawn(async move {
+            let mut left = if begun { DRAINED_LATER } else { DRAINED };
+            let reading = async {
+                while let Some(Ok(frame)) = frames.next().await {
+                    let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    meter.received.fetch_add(length, Ordering::Relaxed);
+                    left = left.saturating_sub(length);
+                    if left == 0 {
+                        break;
+                    }
                 }
-            }
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(3), reading).await;
-    });
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(3), reading).await;
+        });
+    }
 }
 
 /// The body as the content store takes it. With `expected`, exactly so many bytes.
 pub(crate) fn source(body: RequestBody, patience: Duration, expected: Option<u64>) -> ByteSource {
-    let state = (BodyStream::new(body.incoming), body.meter, 0u64, false);
-    Box::pin(stream::unfold(state, move |(mut frames, meter, mut came, over)| async move {
+    let state = (Arriving::new(body), 0u64, false);
+    Box::pin(stream::unfold(state, move |(mut arriving, mut came, over)| async move {
         if over {
             return None;
         }
-        loop {
-            let error = match tokio::time::timeout(patience, frames.next()).await {
-                Err(_) => BodyError::Stalled,
-                Ok(Some(Err(error))) => BodyError::Broken(error.to_string()),
-                Ok(None) => match expected {
-                    Some(announced) if announced != came => BodyError::Length { announced, came },
-                    _ => return None,
-                },
-                Ok(Some(Ok(frame))) => {
-                    let Ok(bytes) = frame.into_data() else { continue };
-                    came += bytes.len() as u64;
-                    match (expected, meter.took(&bytes)) {
-                        (Some(announced), _) if came > announced => BodyError::Length { announced, came },
-                        (_, Ok(())) => return Some((Ok(bytes), (frames, meter, came, false))),
-                        (_, Err(error)) => error,
-                    }
+        let error = match arriving.next(patience).await {
+            Some(Err(error)) => error,
+            None => match expected {
+                Some(announced) if announced != came => BodyError::Length { announced, came },
+                _ => return None,
+            },
+            Some(Ok(bytes)) => {
+                came += bytes.len() as u64;
+                match (expected, arriving.meter.took(&bytes)) {
+                    (Some(announced), _) if came > announced => BodyError::Length { announced, came },
+                    (_, Ok(())) => return Some((Ok(bytes), (arriving, came, false))),
+                    (_, Err(error)) => error,
                 }
-            };
-            return Some((Err(Box::new(error) as SourceError), (frames, meter, came, true)));
-        }
+            }
+        };
+        Some((Err(Box::new(error) as SourceError), (arriving, came, true)))
     }))
 }

@@ -104,11 +104,11 @@ impl Watch {
     }
 }
 
-/// What is said when there is no room.
+/// What is said when there is no room: 507, whose name the clients that show no more of a 5xx show too.
 pub(crate) fn full() -> Refusal {
     Refusal::new(
         StatusCode::INSUFFICIENT_STORAGE,
-        "DENIED",
+        "UNAVAILABLE",
         "the registry's disk is full: nothing can be pushed until there is room; what is there can be pulled and deleted",
     )
     .detail(json!({ "reason": "no space left" }))

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use content::ContentStore;
@@ -31,12 +32,14 @@ impl Registry {
     }
 
     pub async fn with(options: Options) -> Self {
-        Self::at(tempfile::tempdir().unwrap(), options).await
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().to_owned();
+        Self::at(directory, &data, options).await
     }
 
-    /// Over a directory that may hold something already.
-    pub async fn at(directory: TempDir, options: Options) -> Self {
-        let content = ContentStore::open(directory.path(), content::Options::default()).await.unwrap();
+    /// Over a data directory of one's own; `directory` is removed in the end.
+    pub async fn at(directory: TempDir, data: &Path, options: Options) -> Self {
+        let content = ContentStore::open(data, content::Options::default()).await.unwrap();
         Self::over(options, directory, content).await
     }
 
