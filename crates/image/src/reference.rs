@@ -314,6 +314,8 @@ impl Reference {
         let full = self.to_string();
         let Some(path) = full.strip_prefix("docker.io/") else { return full };
         match path.strip_prefix("library/") {
+            // What would be read as a host stays behind one.
+            _ if path.split_once('/').is_some_and(|(first, _)| first == "localhost" || first.contains('.')) => full,
             Some(name) if !self.repository.as_str()["library/".len()..].contains('/') => name.to_owned(),
             _ if self.repository.as_str().contains('/') => path.to_owned(),
             // A bare name would be read as one of `library/`.
@@ -522,7 +524,9 @@ mod tests {
             ("bob/app:x", "bob/app:x"),
             ("docker.io/library/a/b", "library/a/b:latest"),
             ("localhost/x", "localhost/x:latest"),
-            ("docker.io/localhost/x:1", "localhost/x:1"),
+            ("docker.io/localhost/x:1", "docker.io/localhost/x:1"),
+            ("docker.io/a.b/library/x:1", "docker.io/a.b/library/x:1"),
+            ("docker.io/library/a.b:1", "a.b:1"),
         ] {
             let reference = Reference::parse(input).unwrap();
             assert_eq!(reference.familiar(), want, "{input}");

@@ -10,6 +10,8 @@ mod doorway;
 mod download;
 mod error;
 mod escape;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lanes;
 mod learnt;
 mod listing;

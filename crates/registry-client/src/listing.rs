@@ -140,7 +140,7 @@ fn next_page(context: &Context, head: &Head) -> Result<Option<Url>, ClientError>
     next.map(|reference| location::resolve(context, &head.url, "Link", reference)).transpose()
 }
 
-fn next_reference(mut header: &str) -> Option<&str> {
+pub(crate) fn next_reference(mut header: &str) -> Option<&str> {
     loop {
         let (_, rest) = header.split_once('<')?;
         let (reference, rest) = rest.split_once('>')?;

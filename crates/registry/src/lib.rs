@@ -12,6 +12,8 @@ mod conditions;
 mod disk_space;
 mod events;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod listing;
 mod maintenance;

@@ -12,6 +12,8 @@ mod credential_store;
 mod credentials;
 mod docker_config;
 mod environment;
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod login;
 mod paths;

@@ -23,15 +23,19 @@ mod signatures;
 pub(crate) mod token_endpoint;
 mod tokens;
 
-pub(crate) use caller::{Caller, admit, admit_administrator, denied};
+pub(crate) use caller::{Caller, admit, admit_administrator, basic_of, denied};
 pub(crate) use certificate::{ClientCertificate, Epoch};
 pub(crate) use challenge::Encrypted;
 pub(crate) use glob::Glob;
 pub use identities::{Identities, IdentityError};
 pub use issuers::{IssuerError, IssuerOptions, Issuers};
+pub(crate) use jwk::KeySet;
+pub(crate) use jws::Compact;
 pub use keys::{KeyError, SigningKey, TokenAlgorithm, UnknownAlgorithm};
 pub use policy::{Action, External, Identity, Policy, Rights};
 pub use policy_file::PolicyError;
+pub(crate) use scope::parse as parse_scopes;
+pub(crate) use tokens::Subject;
 pub use tokens::{TokenOptions, TokenOptionsError, TokenServer};
 
 use crate::refusal::Refusal;
