@@ -9,7 +9,7 @@
 //! * A command that fails is followed by `$ echo $?`, which shows how.
 //! * Each page gets a home directory of its own, which is also where it runs: `/home/you`. `bin/` in it holds the
 //!   programs of `examples/hello`.
-//! * `127.0.0.1:5000` and `127.0.0.1:5001` stand for free ports. `registry.example.com` is a registry that lets in `you`
+//! * `127.0.0.1:5000` to `127.0.0.1:5003` stand for free ports. `registry.example.com` is a registry that lets in `you`
 //!   with the password `secret`, and has what [`team_registry`] says.
 //!
 //! `POLYARCH_REGENERATE=1 cargo test -p polyarch-cli --test book` writes what was printed into the pages where it does not
@@ -200,10 +200,10 @@ impl Page {
         }
         let mut names = vec![("/home/you".to_owned(), home.display().to_string())];
         // Lists are in the order of names, so these must be in the order of what they stand for.
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let mut ports = listeners.map(|listener| listener.local_addr().unwrap().port());
         ports.sort_unstable();
-        for (written, port) in [5000, 5001].into_iter().zip(ports) {
+        for (written, port) in (5000..5004).zip(ports) {
             for separator in [':', '-'] {
                 names.push((format!("127.0.0.1{separator}{written}"), format!("127.0.0.1{separator}{port}")));
             }
