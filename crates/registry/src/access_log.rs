@@ -370,6 +370,32 @@ mod tests {
         assert!(text.contains("ä…\" ") && text.len() < 3000, "{}", text.len());
     }
 
+    #[tokio::test]
+    async fn a_writer_that_is_stuck_costs_lines_and_no_time() {
+        struct Stuck(std::sync::mpsc::Receiver<()>, Arc<AtomicU64>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                self.1.fetch_add(count_lines(bytes), Ordering::Relaxed);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, stuck) = std::sync::mpsc::channel();
+        let written = Arc::new(AtomicU64::new(0));
+        let log = AccessLog::to_writer(AccessLogFormat::Json, Stuck(stuck, written.clone())).unwrap();
+        let said = 2 * QUEUE as u64;
+        for _ in 0..said {
+            log.write(&entry());
+        }
+        assert!(log.lost() > 0);
+        drop(release);
+        log.flush().await;
+        assert_eq!(written.load(Ordering::Relaxed) + log.lost(), said);
+    }
+
     #[test]
     fn a_json_line_is_one_object() {
         let line = serde_json::to_string(&Entry { path: Text("/\n\""), ..entry() }).unwrap();

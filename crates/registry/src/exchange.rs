@@ -81,7 +81,7 @@ pub(crate) struct Exchange {
     showed: bool,
     /// What its path means, in one word of a few. `none`: nothing.
     route: &'static str,
-    /// The repository that it is about.
+    /// The repository that it is about, for the log.
     repository: Option<RepositoryName>,
     /// Whose it is, once that is known.
     pub(crate) actor: Option<Arc<str>>,
@@ -97,14 +97,16 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn begin<B>(state: &Arc<State>, peer: SocketAddr, request: &Request<B>) -> Self {
         let headers = request.headers();
+        let logged = state.options.access_log.is_some();
         Self {
             state: state.clone(),
             id: RequestId::of(headers),
-            peer,
+            // `::ffff:10.0.0.1` is 10.0.0.1, to whoever reads logs and to limits.
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             begun: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            user_agent: headers.get(header::USER_AGENT).cloned(),
+            user_agent: headers.get(header::USER_AGENT).filter(|_| logged).cloned(),
             showed: headers.contains_key(header::AUTHORIZATION),
             route: "none",
             repository: None,
@@ -119,7 +121,9 @@ impl Exchange {
     /// Its path was understood.
     pub(crate) fn is_for(&mut self, endpoint: &Endpoint) {
         self.route = endpoint.kind();
-        self.repository = endpoint.repository().map(|repository| repository.name.clone());
+        if self.state.options.access_log.is_some() {
+            self.repository = endpoint.repository().map(|repository| repository.name.clone());
+        }
     }
 
     /// Where what it writes comes from.

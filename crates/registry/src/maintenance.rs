@@ -72,7 +72,9 @@ pub(crate) async fn collect_on_schedule(state: Arc<State>, collection: Collectio
 
 async fn collect(state: &State, options: &GcOptions) -> Result<GcReport, ContentError> {
     // A server that runs for months must forget upload sessions too that nobody came back to.
-    state.content.recover().await?;
+    if let Err(error) = state.content.recover().await {
+        tracing::warn!(%error, "could not clear away what was left behind; it will be tried again");
+    }
     state.content.collect_garbage(options).await
 }
 
