@@ -153,6 +153,32 @@ async fn what_nothing_needs_goes_by_itself_unless_the_registry_is_read_only() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_answer_is_said_and_its_collections_are_tried_again() {
+    let mut options = Options::default();
+    options.metrics = true;
+    options.collection = Some(Collection::every(Duration::from_millis(100), GcOptions::default()));
+    let registry = Registry::with(options).await;
+    let database = rusqlite::Connection::open(registry.directory.path().join("metadata.sqlite3")).unwrap();
+    database.busy_timeout(Duration::from_secs(10)).unwrap();
+    let count = async |result: &str| -> u64 {
+        let text = String::from_utf8(registry.get("/metrics").await.body).unwrap();
+        let series = format!("polyarch_registry_gc_runs_total{{result=\"{result}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    };
+    until("a collection", async || count("ok").await > 0).await;
+    database.execute_batch("ALTER TABLE uploads RENAME TO u; ALTER TABLE condemned_documents RENAME TO c;").unwrap();
+    let reply = registry.get("/readyz").await;
+    assert_eq!((reply.status, &reply.json()["reasons"][0]["code"]), (503, &"metadata".into()), "{reply:?}");
+    assert!(!String::from_utf8_lossy(&reply.body).contains("uploads"), "{reply:?}");
+    assert_eq!(registry.get("/healthz").await.status, 200);
+    until("a collection that fails", async || count("failed").await > 0).await;
+    database.execute_batch("ALTER TABLE u RENAME TO uploads; ALTER TABLE c RENAME TO condemned_documents;").unwrap();
+    assert_eq!(registry.get("/readyz").await.status, 200);
+    let before = count("ok").await;
+    until("another collection", async || count("ok").await > before).await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_told_to_stop_says_so_first_and_ends_what_it_has_begun() {
     let mut options = Options::default();
     options.drain_delay = Duration::from_millis(700);
