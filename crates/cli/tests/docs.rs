@@ -147,7 +147,7 @@ fn tests_named_by(page: &str) -> Vec<String> {
 #[test]
 fn the_tests_that_count_requests_exist() {
     let mut sources = String::new();
-    for crate_name in ["lists", "registry-client", "transfer"] {
+    for crate_name in ["lists", "load", "registry-client", "transfer"] {
         let mut directories = vec![root().join("crates").join(crate_name).join("tests")];
         while let Some(directory) = directories.pop() {
             for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
