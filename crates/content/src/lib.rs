@@ -21,7 +21,7 @@ pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
 pub use garbage::{
     CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcAction, GcItem, GcKind, GcOptions, GcReport, Kept,
 };
-pub use history::TagMove;
+pub use history::{TagMove, instant, instant_text};
 pub use identity::{RepositoryId, Scope, StageId, UploadId};
 pub use metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome,

@@ -29,6 +29,8 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// An upload session that was not touched for so long is dropped when the store is opened next.
     pub upload_expiry: Duration,
+    /// Clear away what dead processes left behind when the store is opened.
+    pub recover: bool,
 }
 
 impl Default for Options {
@@ -38,6 +40,7 @@ impl Default for Options {
             inline_limit: 64 << 10,
             busy_timeout: Duration::from_secs(30),
             upload_expiry: Duration::from_secs(24 * 60 * 60),
+            recover: true,
         }
     }
 }
@@ -52,11 +55,14 @@ pub struct ContentStore {
 }
 
 impl ContentStore {
-    /// Opens the data directory, making it if it is not there, and clears away what dead processes left behind.
+    /// Opens the data directory, making it if it is not there, and clears away what dead processes left behind,
+    /// unless [`Options::recover`] says not to.
     pub async fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, ContentError> {
         let (blobs, metadata) = crate::directory::open(directory.as_ref(), &options).await?;
         let store = Self::over(blobs, metadata, options);
-        store.recover().await?;
+        if store.options.recover {
+            store.recover().await?;
+        }
         Ok(store)
     }
 

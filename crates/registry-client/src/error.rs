@@ -50,6 +50,8 @@ pub enum Verb {
     ListReferrers,
     /// List the repositories of a registry.
     ListRepositories,
+    /// Ask where a tag pointed.
+    TagHistory,
     /// Try credentials.
     CheckLogin,
 }
@@ -73,6 +75,7 @@ impl Verb {
             Self::ListTags => "list tags",
             Self::ListReferrers => "list referrers",
             Self::ListRepositories => "list repositories",
+            Self::TagHistory => "get the history of the tag",
             Self::CheckLogin => "check the login",
         }
     }

@@ -12,6 +12,7 @@ mod error;
 mod escape;
 #[doc(hidden)]
 pub mod fuzzing;
+mod history;
 mod lanes;
 mod learnt;
 mod listing;
@@ -39,12 +40,13 @@ pub use codes::RegistryCode;
 pub use doorway::Doorway;
 pub use download::BlobStream;
 pub use error::{ClientError, ErrorKind, Verb};
+pub use history::{HistoryPage, TagMove};
 pub use network::{CertificateProblem, NetworkFailure, Phase};
 pub use options::{ClientOptions, Pacing, RetryPolicy, Timeouts, Windows};
 pub use redact::RedactedUrl;
 pub use repository::{
     BlobInfo, BlobSource, Mount, Placement, PutManifest, RawManifest, Repository, SinglePost, SourceError,
-    SourceStream, UploadSession,
+    SourceStream, TagWas, UploadSession,
 };
 pub use scope::Access;
 pub use tls::believing;

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use image::{Algorithm, Descriptor, Digest, DigestError, Document, DocumentError, Limits, MediaType, Tag, Target};
 
 use crate::call::Answer;
 use crate::error::{ClientError, ErrorKind, Verb};
 use crate::payload::Payload;
 use crate::redact::RedactedUrl;
-use crate::repository::{PutManifest, RawManifest, Repository};
+use crate::repository::{PutManifest, RawManifest, Repository, TagWas};
 use crate::scope::Access;
 use crate::wire::{Context, Head, Wire};
 
@@ -105,12 +105,41 @@ impl Repository {
 
     /// Puts a manifest under `tag`, or under its digest.
     pub async fn put_manifest(&self, document: &Document, tag: Option<&Tag>) -> Result<PutManifest, ClientError> {
+        self.put(document, tag, None).await
+    }
+
+    /// Puts a manifest under `tag` if that is still where it was; else the registry refuses with 412. One that does not
+    /// know `If-Match` puts it all the same.
+    pub async fn put_manifest_if(
+        &self,
+        document: &Document,
+        tag: &Tag,
+        was: &TagWas,
+    ) -> Result<PutManifest, ClientError> {
+        self.put(document, Some(tag), Some(was)).await
+    }
+
+    async fn put(
+        &self,
+        document: &Document,
+        tag: Option<&Tag>,
+        was: Option<&TagWas>,
+    ) -> Result<PutManifest, ClientError> {
         let target = tag.map_or_else(|| Target::Digest(document.digest().clone()), |tag| Target::Tag(tag.clone()));
         let registry = self.registry();
         let mut call = self.call(Verb::PutManifest, Method::PUT, &format!("manifests/{target}"), Access::Push);
         // A document's media type has been recognised, so it is one that a header can hold.
         if let Ok(media_type) = HeaderValue::from_str(document.media_type().as_str()) {
             call.headers.insert(CONTENT_TYPE, media_type);
+        }
+        match was {
+            None => {}
+            Some(TagWas::Absent) => drop(call.headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"))),
+            Some(TagWas::At(digest)) => {
+                if let Ok(tag) = HeaderValue::from_str(&format!("\"{digest}\"")) {
+                    call.headers.insert(IF_MATCH, tag);
+                }
+            }
         }
         call.payload = Payload::Bytes(document.bytes().clone());
         let answer = registry.exchange(&call).await?;

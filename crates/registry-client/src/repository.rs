@@ -68,6 +68,15 @@ pub struct PutManifest {
     pub location: Option<RedactedUrl>,
 }
 
+/// Where a tag must be for a manifest to be put there: compare and swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagWas {
+    /// It must not exist.
+    Absent,
+    /// It must point to this.
+    At(Digest),
+}
+
 /// What a registry said of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobInfo {

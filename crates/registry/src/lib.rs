@@ -15,6 +15,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod history;
 mod listing;
 mod maintenance;
 mod manifests;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::access::Caller;
 use crate::answer::{Answer, Building, Handled, answer};
+use crate::history;
 use crate::query::{Query, encode};
 use crate::refusal::Refusal;
 use crate::service::State;
@@ -20,7 +21,7 @@ const REFERRERS: usize = 1000;
 /// Repositories that are read at once, to find those that a caller may see.
 const REPOSITORIES: usize = 1000;
 
-fn with_next(building: Building, next: Option<String>) -> Building {
+pub(crate) fn with_next(building: Building, next: Option<String>) -> Building {
     match next {
         Some(next) => building.text(header::LINK, &format!("<{next}>; rel=\"next\"")),
         None => building,
@@ -140,12 +141,13 @@ fn descriptor(referrer: &Referrer) -> Value {
     Value::Object(entry)
 }
 
-/// `GET …/_oci/ext/discover`: no extensions beside this one.
+/// `GET …/_oci/ext/discover`.
 pub(crate) fn extensions() -> Answer {
-    answer(StatusCode::OK).json(&json!({ "extensions": [{
+    let oci = json!({
         "name": "_oci",
         "url": "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md",
         "description": "lists the extensions of this registry",
         "endpoints": ["/v2/_oci/ext/discover"],
-    }] }))
+    });
+    answer(StatusCode::OK).json(&json!({ "extensions": [oci, history::extension()] }))
 }

@@ -12,6 +12,7 @@ use crate::author::{Author, to_the_end};
 use crate::body::{self, RequestBody};
 use crate::conditions::{etag, has_it, tag_condition};
 use crate::events::What;
+use crate::history;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::Named;
@@ -41,10 +42,13 @@ pub(crate) async fn get(
     state: &State,
     repository: RepositoryId,
     named: Named,
+    query: &Query<'_>,
     headers: &HeaderMap,
     head: bool,
 ) -> Handled {
     let target = target(&repository, named)?;
+    let by_tag = matches!(target, Target::Tag(_));
+    let target = history::as_of(state, &repository, target, query, headers).await?;
     let (digest, media_type, size, bytes) = if head {
         let record = state.content.resolve(&repository, &target).await?;
         let record = record.ok_or_else(|| unknown(&repository, &target.to_string()))?;
@@ -56,7 +60,10 @@ pub(crate) async fn get(
     };
     let found = has_it(headers, &digest);
     let status = if found { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
-    let building = answer(status).text(CONTENT_DIGEST, digest.as_str()).text(header::ETAG, &etag(&digest));
+    let mut building = answer(status).text(CONTENT_DIGEST, digest.as_str()).text(header::ETAG, &etag(&digest));
+    if by_tag {
+        building = building.header(header::VARY, history::VARIES_BY);
+    }
     if found {
         return Ok(building.empty());
     }

@@ -112,6 +112,8 @@ pub(crate) enum Route {
     Tags(RepositoryId),
     /// `/v2/<name>/referrers/<digest>`
     Referrers(RepositoryId, Digest),
+    /// `/v2/<name>/_polyarch/history/<tag>`: an extension of ours.
+    History(RepositoryId, Named),
 }
 
 /// The last part of a manifest's path.
@@ -159,16 +161,15 @@ impl Route {
         if let Some(name) = parent.strip_suffix("/referrers") {
             return Ok(Self::Referrers(repository(name)?, digest(last)?));
         }
+        if let Some(name) = parent.strip_suffix("/_polyarch/history") {
+            return Ok(Self::History(repository(name)?, tag(last)));
+        }
         if let Some(name) = parent.strip_suffix("/manifests") {
             let repository = repository(name)?;
             if last.contains(':') {
                 return Ok(Self::Manifest(repository, Named::Target(digest(last)?.into())));
             }
-            let named = match Tag::parse(last) {
-                Ok(tag) => Named::Target(tag.into()),
-                Err(_) => Named::Nothing(last.chars().take(200).collect()),
-            };
-            return Ok(Self::Manifest(repository, named));
+            return Ok(Self::Manifest(repository, tag(last)));
         }
         Err(unknown())
     }
@@ -184,6 +185,7 @@ impl Route {
             Self::Upload(..) => "upload",
             Self::Tags(_) => "tags",
             Self::Referrers(..) => "referrers",
+            Self::History(..) => "history",
         }
     }
 
@@ -195,13 +197,19 @@ impl Route {
             | Self::Uploads(repository)
             | Self::Upload(repository, _)
             | Self::Tags(repository)
-            | Self::Referrers(repository, _) => Some(repository),
+            | Self::Referrers(repository, _)
+            | Self::History(repository, _) => Some(repository),
         }
     }
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Base | Self::Catalog | Self::Extensions | Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
+            Self::Base
+            | Self::Catalog
+            | Self::Extensions
+            | Self::Tags(_)
+            | Self::Referrers(..)
+            | Self::History(..) => "GET, HEAD",
             Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
             Self::Blob(..) => "GET, HEAD, DELETE",
             Self::Uploads(_) => "POST",
@@ -220,6 +228,13 @@ fn repository(name: &str) -> Result<RepositoryId, Refusal> {
         let shown: String = name.chars().take(200).collect();
         Refusal::bad_request("NAME_INVALID", reason).detail(serde_json::json!({ "name": shown }))
     })
+}
+
+fn tag(text: &str) -> Named {
+    match Tag::parse(text) {
+        Ok(tag) => Named::Target(tag.into()),
+        Err(_) => Named::Nothing(text.chars().take(200).collect()),
+    }
 }
 
 fn digest(text: &str) -> Result<Digest, Refusal> {
@@ -259,6 +274,7 @@ mod tests {
             (format!("/v2/a/referrers/{HEX}"), Route::Referrers(name("a"), empty.clone())),
             (format!("/v2/a/manifests/{HEX}"), Route::Manifest(name("a"), Named::Target(empty.clone().into()))),
             ("/v2/a/manifests/.no".to_owned(), Route::Manifest(name("a"), Named::Nothing(".no".to_owned()))),
+            ("/v2/a/_polyarch/history/v1".to_owned(), Route::History(name("a"), v1())),
             ("/v2/a/blobs/uploads/".to_owned(), Route::Uploads(name("a"))),
             ("/v2/a/blobs/uploads".to_owned(), Route::Uploads(name("a"))),
             (format!("/v2/a/blobs/uploads/{id}"), Route::Upload(name("a"), Some(id.clone()))),

@@ -26,7 +26,7 @@ use crate::metrics::{self, Metrics};
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{Endpoint, Route};
-use crate::{Options, access, blobs, body, health, listing, manifests, uploads};
+use crate::{Options, access, blobs, body, health, history, listing, manifests, uploads};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -177,10 +177,11 @@ async fn dispatch(
         Route::Extensions => Ok(listing::extensions()),
         Route::Tags(repository) => listing::tags(state, repository, &query).await,
         Route::Referrers(repository, digest) => listing::referrers(state, repository, digest, &query).await,
+        Route::History(repository, named) => history::list(state, caller, repository, named, &query).await,
         Route::Manifest(repository, named) => match *method {
             Method::PUT => manifests::put(state, author(), repository, named, &query, headers, incoming).await,
             Method::DELETE => manifests::delete(author(), repository, named, &query).await,
-            _ => manifests::get(state, repository, named, headers, head).await,
+            _ => manifests::get(state, repository, named, &query, headers, head).await,
         },
         Route::Blob(repository, digest) => match *method {
             Method::DELETE => blobs::delete(author(), repository, digest, &query).await,

@@ -53,8 +53,10 @@ pub(super) fn list(
     let mut items = Vec::new();
     let Some(id) = find_repository(connection, repository)? else { return Ok(Page { items, more: false }) };
     let mut statement = connection.prepare_cached(
-        "SELECT id, from_digest, to_digest, at, actor FROM tag_history
-         WHERE repository = ?1 AND tag = ?2 AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
+        "SELECT h.id, h.from_digest, h.to_digest, h.at, h.actor,
+                EXISTS (SELECT 1 FROM documents d WHERE d.repository = h.repository AND d.digest = h.to_digest)
+         FROM tag_history h
+         WHERE h.repository = ?1 AND h.tag = ?2 AND (?3 IS NULL OR h.id < ?3) ORDER BY h.id DESC LIMIT ?4",
     )?;
     let probe = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![id, tag.as_str(), before, probe])?;
@@ -66,6 +68,7 @@ pub(super) fn list(
             to: digest(row.get(2)?)?,
             at: UNIX_EPOCH + Duration::from_millis(row.get(3)?),
             actor: row.get(4)?,
+            kept: row.get(5)?,
         });
     }
     let more = items.len() > limit;

@@ -92,7 +92,9 @@ impl<'a> Need<'a> {
         match route {
             Route::Base | Route::Extensions => Self::Registry,
             Route::Catalog => Self::Catalogue,
-            Route::Tags(repository) | Route::Referrers(repository, _) => Self::Repository(repository, Action::Pull),
+            Route::Tags(repository) | Route::Referrers(repository, _) | Route::History(repository, _) => {
+                Self::Repository(repository, Action::Pull)
+            }
             Route::Manifest(repository, _) | Route::Blob(repository, _) if reads => {
                 Self::Repository(repository, Action::Pull)
             }
