@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use image::{Algorithm, Digest};
 
+use crate::upkeep::BlobUpkeep;
 use crate::{BlobRecord, ContentError, SourceError, StageId};
 
 /// Bytes that come out of the content store.
@@ -70,23 +71,12 @@ pub struct Space {
     pub total: u64,
 }
 
-/// Something in the blob store that no row speaks of, or that a row speaks of in vain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// The store's own name for it.
-    pub name: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its digest, if it is named by one.
-    pub digest: Option<Digest>,
-}
-
 /// Keeps bytes by digest. Knows nothing of repositories; which blobs *count* is the metadata store's to say.
 ///
 /// A blob is first durable here, then a row is written: a crash in between leaves bytes that nobody refers to, never a
 /// reference to bytes that are not there.
 #[async_trait]
-pub trait BlobStore: Send + Sync + fmt::Debug {
+pub trait BlobStore: BlobUpkeep + Send + Sync + fmt::Debug {
     /// Opens a new stage for bytes that arrive, hashing them as `algorithm`.
     async fn stage(&self, algorithm: Algorithm) -> Result<Box<dyn BlobWriter>, ContentError>;
 
@@ -116,9 +106,6 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
 
     /// Makes the final names of `blobs` durable, so that their rows need no [`Placement`] any more.
     async fn settle(&self, blobs: &[BlobRecord]) -> Result<(), ContentError>;
-
-    /// All that the store holds: named blobs and stages. For checks.
-    async fn inventory(&self) -> Result<Vec<Leftover>, ContentError>;
 
     /// How much room there is. `None`: there is no end to it, or nobody can tell.
     async fn space(&self) -> Result<Option<Space>, ContentError> {

@@ -9,14 +9,15 @@ mod garbage;
 mod history;
 mod identity;
 mod metadata_store;
+mod problem;
+mod repair;
 pub mod sqlite;
 mod store;
+mod upkeep;
 mod uploads;
 mod verify;
 
-pub use blob_store::{
-    BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Leftover, Placed, Placement, Resumed, Space,
-};
+pub use blob_store::{BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Placed, Placement, Resumed, Space};
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
 pub use garbage::{
     CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcAction, GcItem, GcKind, GcOptions, GcReport, Kept,
@@ -27,5 +28,8 @@ pub use metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome,
     ReferencePolicy, Referrer, StoredDocument, TagCondition, Upload, UploadContent,
 };
+pub use problem::Problem;
+pub use repair::{Mended, RepairReport};
 pub use store::{ContentStore, Options};
+pub use upkeep::{BlobUpkeep, Leftover, LeftoverKind, MetadataCheck, MetadataUpkeep};
 pub use verify::VerifyReport;

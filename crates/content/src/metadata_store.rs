@@ -11,6 +11,7 @@ use image::{Algorithm, Digest, Document, DocumentError, MediaType, Tag, Target};
 
 use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcItem, GcOptions, GcReport};
 use crate::history::TagMove;
+use crate::upkeep::MetadataUpkeep;
 use crate::{Claim, ContentError, Placement, RepositoryId, Scope, StageId, UploadId};
 
 /// A blob that a repository holds.
@@ -184,7 +185,7 @@ pub enum UploadContent {
 
 /// Keeps everything but the bytes of large blobs.
 #[async_trait]
-pub trait MetadataStore: Send + Sync + fmt::Debug {
+pub trait MetadataStore: MetadataUpkeep + Send + Sync + fmt::Debug {
     /// A document with its bytes. Rescues it if it is condemned, as all do that answer with a document or a blob: who
     /// is told that something is there may rely on it.
     async fn document(
@@ -382,8 +383,4 @@ pub trait MetadataStore: Send + Sync + fmt::Debug {
 
     /// Writes that these bytes were dealt with.
     async fn forget_doomed(&self, doomed: &[Doomed]) -> Result<(), ContentError>;
-
-    /// Looks for documents whose bytes do not have their digest, and for edges and tags that lead nowhere. Returns a
-    /// line for each.
-    async fn inconsistencies(&self) -> Result<Vec<String>, ContentError>;
 }

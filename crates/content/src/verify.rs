@@ -1,23 +1,35 @@
 //! A check of the whole store: does everything that a row speaks of exist, and is it what it should be?
+//!
+//! It may run while others write. Whatever looks wrong is looked at again before it is called so: a blob may have been
+//! deleted since its row was read, bytes that have no row may be about to get one.
 
 use std::collections::HashSet;
 
 use image::Digest;
 
-use crate::blob_store::Leftover;
-use crate::metadata_store::BlobContent;
+use crate::blob_store::Claim;
+use crate::metadata_store::{BlobContent, BlobRecord};
+use crate::problem::Problem;
+use crate::upkeep::{Leftover, LeftoverKind};
 use crate::{ContentError, ContentStore};
+
+/// Blobs whose rows are read at once.
+const PAGE: usize = 1000;
+/// How often a blob is looked at before it is called damaged or lost.
+const LOOKS: usize = 3;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
+    /// Documents looked at.
+    pub documents: u64,
     /// Blobs looked at.
     pub blobs: u64,
     /// Bytes hashed.
     pub bytes: u64,
-    /// A line for each thing that is wrong: something acknowledged was lost or damaged.
-    pub problems: Vec<String>,
+    /// What is wrong: something acknowledged was lost or damaged, or would be.
+    pub problems: Vec<Problem>,
     /// What no row speaks of: harmless, it only takes room.
     pub leftovers: Vec<Leftover>,
 }
@@ -30,58 +42,100 @@ impl VerifyReport {
 }
 
 impl ContentStore {
-    /// Hashes every blob and every document, follows every edge and tag, and looks for leftovers. Reads everything.
+    /// Hashes every blob and every document, follows every edge and tag, and looks for leftovers. Reads everything, and
+    /// changes nothing.
     pub async fn verify(&self) -> Result<VerifyReport, ContentError> {
-        let mut report = VerifyReport { problems: self.metadata.inconsistencies().await?, ..VerifyReport::default() };
+        let metadata = self.metadata.check_metadata().await?;
+        let mut report = VerifyReport {
+            documents: metadata.documents,
+            bytes: metadata.bytes,
+            problems: metadata.problems,
+            ..VerifyReport::default()
+        };
         let mut known = HashSet::new();
-        let mut stages_named = Vec::new();
         let mut after: Option<Digest> = None;
         loop {
-            let page = self.metadata.all_blobs(after.as_ref(), 1000).await?;
-            for blob in &page.items {
+            let page = self.metadata.all_blobs(after.as_ref(), PAGE).await?;
+            let last = page.items.last().map(|blob| blob.digest.clone());
+            for blob in page.items {
                 report.blobs += 1;
-                let found = match &blob.content {
-                    BlobContent::Inline(bytes) => Ok((Digest::of(blob.digest.algorithm(), bytes), bytes.len() as u64)),
-                    BlobContent::Stored(placement) => {
-                        known.insert(blob.digest.clone());
-                        stages_named.extend(placement.0.clone());
-                        self.blobs.digest(blob).await
-                    }
-                };
-                match found {
-                    Ok((digest, size)) => {
-                        report.bytes += size;
-                        if digest != blob.digest {
-                            report.problems.push(format!("blob `{}` has the bytes of `{digest}`", blob.digest));
-                        } else if size != blob.size {
-                            report.problems.push(format!(
-                                "blob `{}` has {size} bytes, but its row says {}",
-                                blob.digest, blob.size
-                            ));
-                        }
-                    }
-                    Err(error) => report.problems.push(error.to_string()),
+                report.bytes += blob.size;
+                if let BlobContent::Stored(_) = &blob.content {
+                    known.insert(blob.digest.clone());
                 }
+                report.problems.extend(self.examine(blob).await?);
             }
-            match page.items.last() {
-                Some(last) if page.more => after = Some(last.digest.clone()),
-                _ => break,
+            if !page.more || last.is_none() {
+                break;
+            }
+            after = last;
+        }
+        for item in self.blobs.inventory().await? {
+            if matches!(&item.kind, LeftoverKind::Blob(digest) if known.contains(digest)) {
+                continue;
+            }
+            if self.claim_leftover(&item).await?.is_some() {
+                report.leftovers.push(item);
             }
         }
-        let inventory = self.blobs.inventory().await?;
-        let stages: Vec<_> = inventory
-            .iter()
-            .filter(|item| item.digest.is_none())
-            .map(|item| crate::StageId::new(item.name.as_str()))
-            .collect();
-        let used: HashSet<_> = self.metadata.stages_in_use(&stages).await?.into_iter().collect();
-        report.leftovers = inventory
-            .into_iter()
-            .filter(|item| match &item.digest {
-                Some(digest) => !known.contains(digest),
-                None => !used.contains(&crate::StageId::new(item.name.as_str())),
-            })
-            .collect();
         Ok(report)
+    }
+
+    /// What is wrong with a blob, if anything is and stays so.
+    pub(crate) async fn examine(&self, mut blob: BlobRecord) -> Result<Option<Problem>, ContentError> {
+        let mut found = None;
+        for _ in 0..LOOKS {
+            found = self.look_at(&blob).await;
+            if found.is_none() {
+                return Ok(None);
+            }
+            match self.metadata.recorded_blob(&blob.digest).await? {
+                Some(now) => blob = now,
+                // It was deleted meanwhile.
+                None => return Ok(None),
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is wrong with a blob at this moment.
+    async fn look_at(&self, blob: &BlobRecord) -> Option<Problem> {
+        let digest = blob.digest.clone();
+        let found = match &blob.content {
+            BlobContent::Inline(bytes) => Ok((Digest::of(digest.algorithm(), bytes), bytes.len() as u64)),
+            BlobContent::Stored(_) => self.blobs.digest(blob).await,
+        };
+        match found {
+            Ok((actual, size)) if actual != digest => Some(Problem::BlobDamaged { digest, actual, size }),
+            Ok((_, actual)) if actual != blob.size => Some(Problem::BlobSize { digest, stated: blob.size, actual }),
+            Ok(_) => None,
+            Err(ContentError::BlobLost { .. }) => Some(Problem::BlobMissing { digest }),
+            Err(error) => Some(Problem::BlobUnreadable { digest, reason: error.to_string() }),
+        }
+    }
+
+    /// Claims something that no row speaks of. `None`: one does, or will, or it is gone.
+    pub(crate) async fn claim_leftover(&self, item: &Leftover) -> Result<Option<Claim>, ContentError> {
+        let claim = match &item.kind {
+            LeftoverKind::Unknown => Some(Claim::unneeded()),
+            // Who places bytes shares the claim until their row is there.
+            LeftoverKind::Blob(digest) => match self.blobs.claim(digest).await? {
+                Some(claim) if !self.metadata.is_stored(digest).await? => Some(claim),
+                _ => None,
+            },
+            // A stage of a session is never locked from here: its client would find it busy.
+            LeftoverKind::Stage(stage) => {
+                let used = async || self.metadata.stages_in_use(std::slice::from_ref(stage)).await;
+                if used().await?.is_empty() {
+                    match self.blobs.claim_stage(stage).await? {
+                        Some(claim) if used().await?.is_empty() => Some(claim),
+                        _ => None,
+                    }
+                } else {
+                    None
+                }
+            }
+        };
+        Ok(if self.blobs.is_there(item).await? { claim } else { None })
     }
 }

@@ -340,7 +340,7 @@ impl World {
             let runtime = tokio::runtime::Handle::current();
             let report = runtime.block_on(self.stores[0].verify()).map_err(|error| error.to_string())?;
             if !report.is_sound() {
-                return Err(report.problems.join("; "));
+                return Err(format!("{:?}", report.problems));
             }
         }
         Ok(())

@@ -78,12 +78,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the registry is none of polyarch, [`ErrorKind::NotFound`] if the tag never was.
-    pub async fn tag_history(
-        &self,
-        tag: &Tag,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<HistoryPage, ClientError> {
+    pub async fn tag_history(&self, tag: &Tag, before: Option<u64>, limit: usize) -> Result<HistoryPage, ClientError> {
         let last = before.map(|number| format!("&last={number}")).unwrap_or_default();
         let rest = format!("_polyarch/history/{tag}?n={limit}{last}");
         let call = self.call(Verb::TagHistory, Method::GET, &rest, Access::Pull);

@@ -204,12 +204,9 @@ impl Route {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Base
-            | Self::Catalog
-            | Self::Extensions
-            | Self::Tags(_)
-            | Self::Referrers(..)
-            | Self::History(..) => "GET, HEAD",
+            Self::Base | Self::Catalog | Self::Extensions | Self::Tags(_) | Self::Referrers(..) | Self::History(..) => {
+                "GET, HEAD"
+            }
             Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
             Self::Blob(..) => "GET, HEAD, DELETE",
             Self::Uploads(_) => "POST",

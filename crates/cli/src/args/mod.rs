@@ -6,6 +6,7 @@
 mod bench;
 mod identity;
 mod images;
+mod keep;
 mod pack;
 mod registry;
 mod serve;
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 pub(crate) use bench::{Bench, BenchRegistry, BenchWhat};
 pub(crate) use identity::{Htpasswd, Token};
 pub(crate) use images::{Images, Pull, Push, Remove, Selection, Tag, Transfer, Unpack};
+pub(crate) use keep::{Fsck, Gc, History, Restore, Wanted};
 pub(crate) use pack::Pack;
 pub(crate) use registry::{Login, Logout};
 pub(crate) use serve::Serve;
@@ -89,6 +91,14 @@ pub(crate) enum Command {
     Unpack(Unpack),
     /// Run a registry
     Serve(Serve),
+    /// Show where a tag pointed, when, and who moved it
+    History(History),
+    /// Move a tag back to where it pointed
+    Restore(Restore),
+    /// Delete what nothing needs from a data directory
+    Gc(Gc),
+    /// Check every byte and every edge of a data directory, and repair it
+    Fsck(Fsck),
     /// Make the line that lets a user into a registry with a password
     Htpasswd(Htpasswd),
     /// Make a token for a registry, and the line that it is known by there

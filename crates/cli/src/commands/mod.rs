@@ -3,16 +3,22 @@
 mod bench;
 mod completion;
 mod copying;
+mod data;
+mod fsck;
+mod gc;
+mod history;
 mod htpasswd;
 mod identity_file;
 mod images;
 mod listing;
 mod login;
 mod logout;
+mod moves;
 mod pack;
 mod password;
 mod pull;
 mod push;
+mod restore;
 mod rm;
 mod serve;
 mod tag;
@@ -45,6 +51,10 @@ pub(crate) fn run(command: Command, context: &mut Context) -> Outcome {
         Command::Pack(arguments) => pack::run(&arguments, context),
         Command::Bench(arguments) => bench::run(&arguments, context),
         Command::Serve(arguments) => serve::run(&arguments, context),
+        Command::History(arguments) => history::run(&arguments, context),
+        Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::Gc(arguments) => gc::run(&arguments, context),
+        Command::Fsck(arguments) => fsck::run(&arguments, context),
         Command::Htpasswd(arguments) => htpasswd::run(&arguments, context),
         Command::Token(arguments) => token::run(&arguments, context),
     }

@@ -6,6 +6,7 @@ mod sandbox;
 mod basics;
 mod bench;
 mod images;
+mod keep;
 mod login;
 mod manifest;
 mod plugin;

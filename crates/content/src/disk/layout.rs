@@ -17,6 +17,11 @@ impl Layout {
         Self { root: root.to_owned() }
     }
 
+    /// The data directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// `metadata.sqlite3`
     pub(crate) fn database(&self) -> PathBuf {
         self.root.join("metadata.sqlite3")

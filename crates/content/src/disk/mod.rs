@@ -16,6 +16,7 @@
 mod file_system;
 mod layout;
 mod stages;
+mod upkeep;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
@@ -34,7 +35,7 @@ pub use self::file_system::{Disk, DiskEntry, DiskFile, RealDisk};
 pub(crate) use self::layout::Layout;
 use self::stages::Stages;
 use self::writer::DiskWriter;
-use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Claim, Leftover, Placed, Placement, Resumed, Space};
+use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Claim, Placed, Placement, Resumed, Space};
 use crate::metadata_store::{BlobContent, BlobRecord};
 use crate::{ContentError, StageId};
 
@@ -188,28 +189,6 @@ impl Inner {
                 .map_err(|error| ContentError::io(format!("make names in {} durable", shown(&directory)), error))?;
         }
         Ok(())
-    }
-
-    fn inventory(&self) -> Result<Vec<Leftover>, ContentError> {
-        let list = |path: &Path| {
-            self.disk.list(path).map_err(|error| ContentError::io(format!("list {}", shown(path)), error))
-        };
-        let mut found = Vec::new();
-        for entry in list(&self.layout.uploads())? {
-            // Stages made ahead of need are not left over from anything.
-            if entry.length > 0 {
-                found.push(Leftover { name: entry.name, size: entry.length, digest: None });
-            }
-        }
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            for shard in 0..=255u8 {
-                for entry in list(&self.layout.algorithm(algorithm).join(format!("{shard:02x}")))? {
-                    let digest = Digest::parse(&format!("{}:{}", algorithm.as_str(), entry.name)).ok();
-                    found.push(Leftover { name: entry.name, size: entry.length, digest });
-                }
-            }
-        }
-        Ok(found)
     }
 
     fn idle_stages(&self, age: Duration) -> Result<Vec<StageId>, ContentError> {
@@ -391,11 +370,6 @@ impl BlobStore for DiskBlobStore {
     async fn settle(&self, blobs: &[BlobRecord]) -> Result<(), ContentError> {
         let (inner, blobs) = (self.inner.clone(), blobs.to_vec());
         blocking(move || inner.settle(&blobs)).await?
-    }
-
-    async fn inventory(&self) -> Result<Vec<Leftover>, ContentError> {
-        let inner = self.inner.clone();
-        blocking(move || inner.inventory()).await?
     }
 
     async fn space(&self) -> Result<Option<Space>, ContentError> {

@@ -142,6 +142,21 @@ pub(super) fn delete(
             return Err(ContentError::StillReferenced { digest: digest.clone(), parents }.into());
         }
     }
+    // Documents that are left without it wait for it, so that its bytes can go.
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO awaited_blobs (repository, digest, document)
+             SELECT d.repository, b.digest, d.id FROM blobs b JOIN blob_edges e ON e.blob = b.id
+             JOIN documents d ON d.id = e.document AND d.repository = ?1 WHERE b.digest = ?2",
+        )?
+        .execute(params![id, digest.as_str()])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM blob_edges WHERE blob = (SELECT id FROM blobs WHERE digest = ?2)
+             AND document IN (SELECT e.document FROM blob_edges e JOIN documents d ON d.id = e.document
+                              WHERE e.blob = (SELECT id FROM blobs WHERE digest = ?2) AND d.repository = ?1)",
+        )?
+        .execute(params![id, digest.as_str()])?;
     uncondemn_blob(connection, id, digest)?;
     let held: Option<i64> = connection
         .prepare_cached(
@@ -169,6 +184,14 @@ pub(super) fn all(connection: &Connection, after: Option<&Digest>, limit: usize)
     let more = items.len() > limit;
     items.truncate(limit);
     Ok(Page { items, more })
+}
+
+/// A blob, whichever repository holds it.
+pub(super) fn recorded(connection: &Connection, digest: &Digest) -> Result<Option<BlobRecord>, Failure> {
+    Ok(connection
+        .prepare_cached("SELECT size, placement, bytes FROM blobs WHERE digest = ?1")?
+        .query_row([digest.as_str()], |row| read_blob(row, 0, digest.clone()))
+        .optional()?)
 }
 
 pub(super) fn unsettled(connection: &Connection, limit: usize) -> Result<Vec<BlobRecord>, Failure> {

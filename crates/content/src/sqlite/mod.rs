@@ -15,6 +15,7 @@ mod failure;
 mod garbage;
 mod history;
 mod listing;
+mod mend;
 mod schema;
 mod uploads;
 mod writer;
@@ -627,9 +628,5 @@ impl MetadataStore for SqliteMetadataStore {
         let doomed = doomed.to_vec();
         let action = "write down which bytes are gone".to_owned();
         self.write(Durability::Process, 0, action, move |connection| garbage::forget_doomed(connection, &doomed)).await
-    }
-
-    async fn inconsistencies(&self) -> Result<Vec<String>, ContentError> {
-        self.scan(|| "check the metadata".to_owned(), check::inconsistencies).await
     }
 }
