@@ -54,6 +54,13 @@ pub enum Problem {
         /// The document, as its row names it.
         digest: String,
     },
+    /// A document has the bytes of its digest, but they are none that this program takes: its edges cannot be checked.
+    DocumentUnreadable {
+        /// The repository, as it is displayed.
+        repository: String,
+        /// The document.
+        digest: Digest,
+    },
     /// A document's row says another size than its bytes have, which are right.
     DocumentSize {
         /// The repository, as it is displayed.
@@ -101,6 +108,7 @@ impl Problem {
             Self::BlobMissing { .. } => "blobMissing",
             Self::BlobUnreadable { .. } => "blobUnreadable",
             Self::DocumentDamaged { .. } => "manifestDamaged",
+            Self::DocumentUnreadable { .. } => "manifestUnreadable",
             Self::DocumentSize { .. } => "manifestSize",
             Self::EdgeMissing { .. } => "edgeMissing",
             Self::EdgeExtra { .. } => "edgeExtra",
@@ -118,6 +126,7 @@ impl Problem {
             }
             Self::BlobSize { .. } | Self::DocumentSize { .. } => "write the true size down",
             Self::BlobMissing { .. } => "forget the blob, so that a push brings it back",
+            Self::DocumentUnreadable { .. } => "nothing: delete the manifest, or use the program that took it",
             Self::BlobUnreadable { .. } => "nothing: see to the disk and to the rights of the file first",
             Self::DocumentDamaged { .. } => {
                 "move the bytes to `quarantine/` and delete the manifest with its tags, so that a push brings it back"
@@ -145,6 +154,9 @@ impl fmt::Display for Problem {
             Self::BlobUnreadable { digest, reason } => write!(f, "blob `{digest}` cannot be read: {reason}"),
             Self::DocumentDamaged { repository, digest } => {
                 write!(f, "manifest `{digest}` in `{repository}` has other bytes than its digest says")
+            }
+            Self::DocumentUnreadable { repository, digest } => {
+                write!(f, "manifest `{digest}` in `{repository}` is none that can be read")
             }
             Self::DocumentSize { repository, digest } => {
                 write!(f, "manifest `{digest}` in `{repository}` has another size than its row says")

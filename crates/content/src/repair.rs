@@ -65,7 +65,9 @@ impl ContentStore {
 
     async fn mend(&self, problem: &Problem) -> Result<Mended, ContentError> {
         match problem {
-            Problem::Database(_) | Problem::BlobUnreadable { .. } => Ok(Mended::Left(problem.remedy().to_owned())),
+            Problem::Database(_) | Problem::BlobUnreadable { .. } | Problem::DocumentUnreadable { .. } => {
+                Ok(Mended::Left(problem.remedy().to_owned()))
+            }
             Problem::BlobDamaged { digest, .. } | Problem::BlobMissing { digest } => self.give_up(digest).await,
             Problem::DocumentDamaged { repository, digest } => {
                 let Some(bytes) = self.metadata.damaged_document(repository, digest).await? else {

@@ -1,18 +1,20 @@
-//! A failure, a full disk and a power cut at every call that a push makes.
+//! A failure, a full disk and a power cut at every call that a push makes, and that a collection makes.
 
 #[path = "support/simulated.rs"]
 mod simulated;
 mod support;
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use image::Digest;
 use polyarch_content::disk::DiskBlobStore;
 use polyarch_content::sqlite::SqliteMetadataStore;
-use polyarch_content::{BlobStore, ContentError, ContentStore, Options, PutOptions, RepositoryId};
+use polyarch_content::{BlobStore, ContentError, ContentStore, GcOptions, GcReport, Options, PutOptions, RepositoryId};
 use simulated::{Fault, Simulated};
 use support::{assert_sound, get, is_whole, manifest, noise, repository, source, tag};
 
@@ -147,4 +149,139 @@ async fn a_power_cut_after_settling_needs_no_stage_any_more() {
     let disk = disk.after_power_cut(0);
     let after = store(directory.path(), &disk).unwrap();
     check(&after, &app, &acknowledged, "a power cut after settling").await;
+}
+
+/// Where databases of tests are that are not about their durability.
+fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// A store with images that are needed, and others that nothing needs; some layers are shared. Returns what is needed.
+async fn store_with_garbage(store: &ContentStore) -> Vec<Digest> {
+    let app = repository("app");
+    let mut needed = Vec::new();
+    push(store, &app, 1, &mut needed).await.unwrap();
+    push(store, &app, 2, &mut needed).await.unwrap();
+    for seed in [3, 4] {
+        push(store, &app, seed, &mut Vec::new()).await.unwrap();
+        assert!(store.delete_tag(&app, &tag(&format!("t{seed}"))).await.unwrap().is_some());
+    }
+    let config = Bytes::from("{}");
+    store.put_blob_bytes(&app, &Digest::sha256(&config), config.clone()).await.unwrap();
+    store.put_document(&app, &manifest(&config, &[&noise(LAYER, 1)]), &PutOptions::default()).await.unwrap();
+    needed
+}
+
+async fn collect(store: &ContentStore) -> Result<GcReport, ContentError> {
+    let mut options = GcOptions::default();
+    (options.keep_untagged, options.keep_history) = (Duration::ZERO, Duration::ZERO);
+    (options.keep_unused_blobs, options.sweep_after) = (Duration::ZERO, Duration::ZERO);
+    options.batch = 2;
+    store.collect_garbage(&options).await
+}
+
+/// Condemns, deletes manifests, deletes blobs and their bytes: until one fails.
+async fn collect_all(store: &ContentStore) -> Result<(), ContentError> {
+    for _ in 0..3 {
+        collect(store).await?;
+    }
+    Ok(())
+}
+
+/// What is needed is there, and a further collection finishes the work: nothing else is.
+async fn check_finished(store: &ContentStore, needed: &[Digest], what: &str) {
+    let app = repository("app");
+    check(store, &app, needed, what).await;
+    collect_all(store).await.unwrap_or_else(|error| panic!("after {what}: {error}"));
+    check(store, &app, needed, what).await;
+    let report = store.verify().await.unwrap();
+    assert!(report.leftovers.is_empty(), "after {what}: {:#?}", report.leftovers);
+    assert_eq!((report.documents, report.blobs), (2, 6), "after {what}");
+}
+
+#[tokio::test]
+async fn a_fault_at_any_call_of_a_sweep_loses_nothing_and_another_finishes_it() {
+    let directory = quick_directory();
+    let world = async |number: u64| {
+        let disk = Simulated::default();
+        let place = directory.path().join(number.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let store = store(&place, &disk).unwrap();
+        let needed = store_with_garbage(&store).await;
+        disk.take_calls();
+        (disk, store, needed)
+    };
+    let (disk, store, needed) = world(0).await;
+    collect_all(&store).await.unwrap();
+    let calls = disk.take_calls();
+    // A lock and a removal for each of four blobs.
+    assert!(calls >= 8, "{calls}");
+    check_finished(&store, &needed, "nothing").await;
+    for at in 1..=calls {
+        let (disk, store, needed) = world(at).await;
+        disk.set_fault(at, Fault::Error);
+        let collected = collect_all(&store).await;
+        disk.clear_fault();
+        assert!(matches!(collected, Err(ContentError::Io { .. })), "call {at}: {collected:?}");
+        check_finished(&store, &needed, &format!("a fault at call {at}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_call_of_a_sweep_loses_nothing() {
+    let directory = quick_directory();
+    let mut at = 0;
+    loop {
+        at += 1;
+        let place = directory.path().join(at.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let disk = Simulated::default();
+        let before = store(&place, &disk).unwrap();
+        let needed = store_with_garbage(&before).await;
+        disk.set_fault(at, Fault::PowerCut);
+        let collected = collect_all(&before).await;
+        drop(before);
+        if collected.is_ok() {
+            break;
+        }
+        for choice in [0, 0x1_03] {
+            let after = store(&place, &disk.after_power_cut(choice)).unwrap();
+            after.recover().await.unwrap();
+            let what = format!("a power cut at call {at}, choice {choice:x}");
+            check(&after, &repository("app"), &needed, &what).await;
+        }
+    }
+    assert!(at > 8, "{at}");
+}
+
+#[tokio::test]
+async fn a_collection_that_dies_after_any_step_is_finished_by_another() {
+    let directory = quick_directory();
+    let mut dead = 0;
+    for steps in 0..200 {
+        let place = directory.path().join(steps.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let disk = Simulated::default();
+        let store = store(&place, &disk).unwrap();
+        let needed = store_with_garbage(&store).await;
+        let mut left = steps;
+        let done = {
+            let mut collecting = pin!(collect_all(&store));
+            std::future::poll_fn(|context| {
+                if left == 0 {
+                    return Poll::Ready(None);
+                }
+                left -= 1;
+                collecting.as_mut().poll(context).map(Some)
+            })
+            .await
+        };
+        check_finished(&store, &needed, &format!("the end after {steps} steps")).await;
+        if let Some(done) = done {
+            done.unwrap();
+            break;
+        }
+        dead += 1;
+    }
+    assert!(dead > 20, "{dead}");
 }

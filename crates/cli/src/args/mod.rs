@@ -96,8 +96,12 @@ pub(crate) enum Command {
     /// Move a tag back to where it pointed
     Restore(Restore),
     /// Delete what nothing needs from a data directory
+    #[command(
+        after_help = "What nothing needs is condemned first, and deleted by a later run. The server may run meanwhile."
+    )]
     Gc(Gc),
     /// Check every byte and every edge of a data directory, and repair it
+    #[command(after_help = "Ends with 0 if nothing is wrong, or nothing any more, and with 7 if something is.")]
     Fsck(Fsck),
     /// Make the line that lets a user into a registry with a password
     Htpasswd(Htpasswd),

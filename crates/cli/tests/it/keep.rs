@@ -19,6 +19,18 @@ fn user() -> Sandbox {
     user
 }
 
+/// Bytes that cannot be made fewer.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let bytes = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    bytes.take(length).collect()
+}
+
 /// Packs and pushes, and gives the digest.
 fn push(user: &Sandbox, image: &str, seed: u8) -> String {
     let printed = user.words(&format!("pack --push -t {image} linux/amd64=app{seed} linux/arm64=arm{seed}")).success();
@@ -214,5 +226,53 @@ fn garbage_goes_as_planned_while_the_server_runs() {
         user.words(&format!("{all} --untagged")).success();
     }
     let empty = user.words(&all).success();
-    assert_eq!(empty.lines().count(), 2, "{empty}");
+    assert!(empty.contains("kept: 1 with a tag, 2 that others need\n"), "{empty}");
+}
+
+#[test]
+fn damage_is_named_and_repaired_while_the_server_runs() {
+    let user = user();
+    let (_server, host) = Running::serve(&user, "registry");
+    let image = format!("{host}/app:v1");
+    std::fs::write(user.path("work/data"), noise(100_000)).unwrap();
+    let pack = format!("pack --push -t {image} --file data:/data linux/amd64=app1");
+    user.words(&pack).success();
+    let sound = user.words("fsck --data registry").success();
+    assert!(sound.starts_with("checked ") && sound.ends_with("): nothing is wrong\n"), "{sound}");
+
+    let shards = std::fs::read_dir(user.path("work/registry/blobs/sha256")).unwrap();
+    let blobs: Vec<_> = shards
+        .flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    let [blob] = &blobs[..] else { panic!("{blobs:?}") };
+    let digest = format!("sha256:{}", blob.file_name().unwrap().to_str().unwrap());
+    std::fs::write(blob, "damage").unwrap();
+    std::fs::write(user.path("work/registry/uploads/README"), "hello").unwrap();
+
+    let found = user.words("fsck --data registry");
+    assert_eq!(found.code, Some(7));
+    assert!(found.stdout.contains(&format!("wrong: blob `{digest}` has the bytes of `sha256:")), "{}", found.stdout);
+    assert!(found.stdout.contains("left over: `uploads/README` (5 B)\n"), "{}", found.stdout);
+    let dry = user.words("fsck --data registry --repair --dry-run");
+    assert_eq!(dry.code, Some(7));
+    assert!(dry.stdout.contains("  would move the bytes to `quarantine/`"), "{}", dry.stdout);
+    assert!(blob.exists() && !user.path("work/registry/quarantine").exists());
+    assert_eq!(user.words("fsck --data registry --dry-run").code, Some(2));
+
+    let repaired = user.words("fsck --data registry --repair --json");
+    assert_eq!(repaired.code, Some(0), "{}", repaired.shown());
+    let report: Value = serde_json::from_str(&repaired.stdout).unwrap();
+    assert_eq!((&report["sound"], &report["problems"][0]["kind"]), (&Value::Bool(true), &"blobDamaged".into()));
+    assert_eq!(
+        (&report["problems"][0]["outcome"], &report["leftovers"][0]["outcome"]),
+        (&"repaired".into(), &"repaired".into())
+    );
+    assert_eq!(std::fs::read_to_string(user.path("work/registry/quarantine/README")).unwrap(), "hello");
+    let kept = user.path(&format!("work/registry/quarantine/{}", digest.replace(':', "-")));
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "damage");
+
+    // The server tells whoever pulls.
+    assert_eq!(user.words(&format!("pull --data fresh {image}")).code, Some(3));
+    user.words("fsck --data registry").success();
 }

@@ -130,8 +130,7 @@ fn documents(connection: &Connection, after: i64, found: &mut MetadataCheck) -> 
             bytes: Bytes::copy_from_slice(bytes),
         };
         let Ok(document) = stored.to_document() else {
-            // The media type is no part of the digest.
-            found.problems.push(Problem::DocumentDamaged { repository, digest: text });
+            found.problems.push(Problem::DocumentUnreadable { repository, digest });
             continue;
         };
         let subject: Option<String> = row.get(7)?;

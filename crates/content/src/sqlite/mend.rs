@@ -57,7 +57,7 @@ pub(super) fn mend(connection: &Connection, problem: &Problem) -> Result<bool, F
                 > 0)
         }
         Problem::DocumentDamaged { repository, digest } => {
-            let Some(found) = find(connection, repository, digest)?.filter(|found| found.read().is_none()) else {
+            let Some(found) = find(connection, repository, digest)?.filter(Found::is_damaged) else {
                 return Ok(false);
             };
             history::record_end(connection, found.id, Some(ACTOR))?;
@@ -84,7 +84,8 @@ pub(super) fn mend(connection: &Connection, problem: &Problem) -> Result<bool, F
         Problem::Database(_)
         | Problem::BlobDamaged { .. }
         | Problem::BlobMissing { .. }
-        | Problem::BlobUnreadable { .. } => Ok(false),
+        | Problem::BlobUnreadable { .. }
+        | Problem::DocumentUnreadable { .. } => Ok(false),
     }
 }
 
@@ -98,12 +99,13 @@ struct Found {
 }
 
 impl Found {
-    /// `None`: its bytes are not what they should be.
+    fn is_damaged(&self) -> bool {
+        !Digest::parse(&self.digest).is_ok_and(|digest| Digest::of(digest.algorithm(), &self.bytes) == digest)
+    }
+
+    /// `None`: its bytes are not what they should be, or none that can be read.
     fn read(&self) -> Option<Document> {
-        let digest = Digest::parse(&self.digest).ok()?;
-        if Digest::of(digest.algorithm(), &self.bytes) != digest {
-            return None;
-        }
+        let digest = Digest::parse(&self.digest).ok().filter(|_| !self.is_damaged())?;
         let media_type = MediaType::new(self.media_type.clone());
         StoredDocument { digest, media_type, bytes: Bytes::from(self.bytes.clone()) }.to_document().ok()
     }
@@ -132,7 +134,7 @@ pub(super) fn damaged_document(
     repository: &str,
     digest: &str,
 ) -> Result<Option<Bytes>, Failure> {
-    let found = find(connection, repository, digest)?.filter(|found| found.read().is_none());
+    let found = find(connection, repository, digest)?.filter(Found::is_damaged);
     Ok(found.map(|found| found.bytes.into()))
 }
 

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, SystemTime};
 
 use polyarch_content::disk::{Disk, DiskEntry, DiskFile};
 
@@ -68,10 +68,19 @@ struct State {
     shared: HashMap<PathBuf, Option<usize>>,
     /// Everybody gets every lock.
     lockless: bool,
+    /// Where the next removal of a file waits.
+    gate: Option<Gate>,
     opened: u64,
     calls: u64,
     fault: Option<(u64, Fault)>,
     dead: bool,
+}
+
+/// Stops a removal between the look for whether it may be and the removal itself.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) reached: mpsc::Sender<()>,
+    pub(crate) open: mpsc::Receiver<()>,
 }
 
 /// A simulated disk. Clones share it.
@@ -119,6 +128,12 @@ impl Simulated {
         let mut state = self.state();
         state.calls = 0;
         state.fault = Some((at, fault));
+    }
+
+    /// Lets the next removal of a file wait at a gate.
+    #[allow(dead_code)] // for one of the tests that use this file
+    pub(crate) fn stop_removal(&self, gate: Gate) {
+        self.state().gate = Some(gate);
     }
 
     pub(crate) fn clear_fault(&self) {
@@ -245,7 +260,7 @@ impl Drop for SimulatedLock {
 
 impl Disk for Simulated {
     fn lock(&self, path: &Path, alone: bool) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let mut state = self.state();
+        let mut state = self.call()?;
         if state.lockless {
             return Ok(Some(Box::new(())));
         }
@@ -290,6 +305,11 @@ impl Disk for Simulated {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let gate = self.state().gate.take();
+        if let Some(gate) = gate {
+            gate.reached.send(()).map_err(io::Error::other)?;
+            gate.open.recv_timeout(Duration::from_secs(60)).map_err(io::Error::other)?;
+        }
         let mut state = self.call()?;
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());

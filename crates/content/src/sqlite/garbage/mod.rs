@@ -141,21 +141,26 @@ fn above(connection: &Connection, document: i64, rules: &Rules) -> rusqlite::Res
         rules.keep_untagged_local
     ])?;
     let mut found = Above { root: None, rows: Vec::new(), ripe: true };
+    let mut local = false;
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
-        let root = match (row.get(1)?, row.get(2)?, row.get(4)?, row.get(5)?) {
-            (true, _, _, _) => Some(Root::Tagged),
-            (false, true, _, _) => Some(Root::Recent),
-            (false, false, true, _) => Some(Root::History),
-            (false, false, false, true) => Some(Root::Local),
-            (false, false, false, false) => None,
+        let root = match (row.get(1)?, row.get(2)?, row.get(4)?) {
+            (true, _, _) => Some(Root::Tagged),
+            (false, true, _) => Some(Root::Recent),
+            (false, false, true) => Some(Root::History),
+            (false, false, false) => None,
         };
+        // The weakest reason: one that has another above it is kept for that.
+        local |= row.get::<_, bool>(5)?;
         found.ripe &= row.get::<_, bool>(3)?;
         found.rows.push(id);
         if root.is_some() {
             found.root = if id == document { root } else { Some(Root::Needed) };
             break;
         }
+    }
+    if local && found.root.is_none() {
+        found.root = Some(Root::Local);
     }
     Ok(found)
 }
