@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use content::GcOptions;
 use image::Digest;
 use polyarch_registry::{DiskSpace, Options};
 use support::{MANIFEST, Registry, Reply, manifest};
@@ -165,6 +166,14 @@ async fn a_disk_that_is_full_in_the_middle_of_an_upload_leaves_no_half_blob() {
     let upload = session(&registry).await;
     assert_eq!(registry.send("PATCH", &upload, &[], first).await.status, 202);
 
+    // Condemned, so that whoever reads it would have that noted.
+    let condemned = registry.image("old", None, "3").await;
+    let unused = registry.blob("old", b"nobody needs this").await;
+    let mut gc = GcOptions::default();
+    (gc.keep_untagged, gc.keep_unused_blobs) = Default::default();
+    let report = registry.content.collect_garbage(&gc).await.unwrap();
+    assert!(report.condemned_documents > 0 && report.condemned_blobs > 0, "{report:?}");
+
     disk.fill(&registry, 4 * MIB).await;
     // At once, a new session, and a session that has something already.
     let other = bytes(9 * MIB, 3);
@@ -193,6 +202,10 @@ async fn a_disk_that_is_full_in_the_middle_of_an_upload_leaves_no_half_blob() {
     }
     assert_eq!(registry.get("/v2/app/manifests/v1").await.body, image);
     assert_eq!(registry.get("/v2/app/tags/list").await.status, 200);
+    let manifest = Digest::sha256(&condemned);
+    assert_eq!(registry.get(&format!("/v2/old/blobs/{unused}")).await.body, b"nobody needs this");
+    assert_eq!(registry.get(&format!("/v2/old/manifests/{manifest}")).await.body, condemned);
+    assert_eq!(registry.head(&format!("/v2/old/manifests/{manifest}")).await.status, 200);
     for blob in [&digest, &Digest::sha256(&other)] {
         assert_eq!(registry.get(&format!("/v2/app/blobs/{blob}")).await.status, 404);
     }

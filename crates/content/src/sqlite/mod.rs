@@ -190,8 +190,10 @@ impl SqliteMetadataStore {
     async fn rescue_document(&self, repository: &RepositoryId, digest: &Digest) -> Result<bool, ContentError> {
         let action = format!("keep manifest `{digest}` in `{repository}`");
         let (id, wanted) = (repository.clone(), digest.clone());
-        self.write(Durability::Full, 0, action, move |connection| garbage::rescue_document(connection, &id, &wanted))
-            .await
+        let kept = self
+            .write(Durability::Full, 0, action, move |connection| garbage::rescue_document(connection, &id, &wanted))
+            .await;
+        read_all_the_same(kept)
     }
 
     /// Condemns or sweeps what was found, in as many transactions as it takes.
@@ -222,6 +224,15 @@ impl SqliteMetadataStore {
         operation: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, ContentError> {
         self.inner.writer.write(durability, payload, action, operation).await
+    }
+}
+
+/// A full disk takes no note that something condemned is to be kept. It is there, and is read; who writes something that
+/// needs it looks for it again in the transaction of that write.
+fn read_all_the_same(kept: Result<bool, ContentError>) -> Result<bool, ContentError> {
+    match kept {
+        Err(ContentError::NoSpace { .. }) => Ok(true),
+        kept => kept,
     }
 }
 
@@ -424,8 +435,8 @@ impl MetadataStore for SqliteMetadataStore {
         let (id, wanted) = (repository.clone(), digest.clone());
         let kept = self
             .write(Durability::Full, 0, action, move |connection| garbage::rescue_blob(connection, &id, &wanted))
-            .await?;
-        Ok(kept.then_some(record))
+            .await;
+        Ok(read_all_the_same(kept)?.then_some(record))
     }
 
     async fn add_blob(
