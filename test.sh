@@ -61,6 +61,11 @@ if [ -n "$real" ]; then
   testing/conformance.sh
 fi
 
+if [ -n "$real" ] || [ -n "${POLYARCH_FUZZ:-}" ]; then
+  step "fuzz targets, ${POLYARCH_FUZZ:-60} s each"
+  testing/fuzz.sh
+fi
+
 step "quickstart"
 ./quickstart.sh
 

@@ -10,6 +10,7 @@ wanted=(
   docker-registry:docker-registry
   skopeo:skopeo
   podman:podman
+  buildah:buildah
   runc:runc
   dockerd:docker.io
   docker:docker.io
@@ -80,6 +81,6 @@ if [ ! -s "$target/real-clients/busybox-$foreign" ]; then
   rm -rf "$cache"
 fi
 
-for name in docker dockerd podman skopeo docker-registry; do
+for name in docker dockerd podman buildah skopeo docker-registry; do
   printf '%-16s %s\n' "$name" "$("$name" --version 2>&1 | head -1)"
 done

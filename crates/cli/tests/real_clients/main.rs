@@ -29,3 +29,4 @@ mod drafts;
 mod lists;
 mod plugin;
 mod round_trips;
+mod secured;

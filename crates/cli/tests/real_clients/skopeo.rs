@@ -22,15 +22,19 @@ impl<'w> Skopeo<'w> {
     /// Runs a command that must succeed, and gives what it printed.
     #[track_caller]
     pub(crate) fn skopeo(&self, arguments: &[&str]) -> String {
+        self.try_skopeo(arguments).success()
+    }
+
+    /// Runs a command.
+    pub(crate) fn try_skopeo(&self, arguments: &[&str]) -> Run {
         let mut command = apart(&self.world.sandbox, &self.program, arguments);
         let output = command.env("REGISTRY_AUTH_FILE", self.world.sandbox.path("auth.json")).output().unwrap();
-        let run = Run {
+        Run {
             line: format!("skopeo {}", arguments.join(" ")),
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
-        run.success()
+        }
     }
 
     /// Copies an image, with flags, and gives the digest at the target.

@@ -37,6 +37,25 @@ impl World {
         Self { registry: Registry { running, host, ends_well: true }, _check: check, sandbox }
     }
 
+    /// Starts polyarch's registry with TLS, for `bob` alone, whose password is `secret`. The certificate is `certs/ca.crt`.
+    pub(crate) fn secured() -> Self {
+        let sandbox = Sandbox::new();
+        let check = NothingStays::of(&sandbox.path(""));
+        let users = sandbox.path("users");
+        let line = sandbox.polyarch_reading(&["htpasswd", "bob", "--password-stdin"], "secret").success();
+        std::fs::write(&users, line).unwrap();
+        let (data, users) = (sandbox.path("registry").display().to_string(), users.display().to_string());
+        let arguments =
+            ["serve", "--listen", "127.0.0.1:0", "--data", &data, "--tls-self-signed", "--htpasswd", &users];
+        let command = clients::bound(&sandbox, POLYARCH, &arguments);
+        let mut running = Running::start("polyarch serve", command, sandbox.path("registry.log"));
+        let host = running.says("listening on https://");
+        let certificate = running.says("clients must trust `");
+        std::fs::create_dir(sandbox.path("certs")).unwrap();
+        std::fs::copy(certificate.trim_end_matches('`'), sandbox.path("certs/ca.crt")).unwrap();
+        Self { registry: Registry { running, host, ends_well: true }, _check: check, sandbox }
+    }
+
     /// Starts Debian's docker-registry beside it, with a configuration of ours: the packaged one wants a login.
     pub(crate) fn docker_registry(&self) -> Option<Registry> {
         let program = clients::find("docker-registry")?;
