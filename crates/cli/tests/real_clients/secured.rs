@@ -45,7 +45,7 @@ fn find_program(directory: &Path, architecture: &str) -> PathBuf {
 fn refused(run: &Run) {
     assert!(run.code != Some(0), "{}: it went well without a login\n{}", run.line, run.shown());
     let text = format!("{}{}", run.stdout, run.stderr).to_lowercase();
-    let words = ["unauthorized", "authentication required", "no basic auth", "401", "denied", "who wants to"];
+    let words = ["unauthorized", "authentication required", "no basic auth", "401", "denied", "invalid username"];
     assert!(words.iter().any(|word| text.contains(word)), "{}: {text}", run.line);
 }
 
