@@ -31,6 +31,8 @@ pub struct CopyRequest {
     pub selection: Selection,
     /// Bounds of the walk through an index.
     pub limits: WalkLimits,
+    /// Look for each blob and put each document, even if the target has the documents: it may have lost blobs of theirs.
+    pub again: bool,
 }
 
 /// A copy that has been planned: print `plan` or run it.
@@ -56,14 +58,15 @@ pub struct CopyReport {
 impl CopyRequest {
     /// A request for everything at `from`.
     pub fn new(source: Arc<dyn ImageStore>, from: Target, target: Arc<dyn ImageStore>, tags: Vec<Tag>) -> Self {
-        Self { source, from, target, tags, selection: Selection::all(), limits: WalkLimits::default() }
+        let (selection, limits) = (Selection::all(), WalkLimits::default());
+        Self { source, from, target, tags, selection, limits, again: false }
     }
 
     /// Reads the source, and asks the target for the first tag meanwhile: if that is in order, nothing below the root is
     /// read. Else reads what the index lists, and asks the target for that meanwhile if it is another medium.
     pub async fn plan(&self) -> Result<CopyPlan, TransferError> {
         let same_repository = place_of(&*self.source, &*self.target, &Digest::sha256(b"")) == Place::Here;
-        let first = self.tags.first().filter(|_| !same_repository).map(|tag| Target::Tag(tag.clone()));
+        let first = self.tags.first().filter(|_| !same_repository && !self.again).map(|tag| Target::Tag(tag.clone()));
         let asking = async {
             match &first {
                 Some(tag) => ask(&*self.target, tag).await.map_err(|source| read_error(&*self.target, tag, source)),
@@ -102,7 +105,7 @@ impl CopyRequest {
             }
             for node in nodes {
                 let digest = node.document.digest().clone();
-                match asked.get(&digest) {
+                match asked.get(&digest).copied().or(self.again.then_some(false)) {
                     Some(true) => plan.add_found(node.document),
                     Some(false) => {
                         self.add(&mut plan, node.document)?;
@@ -131,7 +134,7 @@ impl CopyRequest {
         }
         images.sort();
         images.dedup();
-        if self.source.medium() == self.target.medium() || images.len() > self.limits.entries {
+        if self.again || self.source.medium() == self.target.medium() || images.len() > self.limits.entries {
             return Ok(HashMap::new());
         }
         stream::iter(images)

@@ -15,6 +15,9 @@ pub(crate) struct Push {
     /// Push under this name instead of its own, or into an image layout: `oci:DIR[:TAG]`
     #[arg(value_name = "TARGET", value_parser = elsewhere)]
     pub(crate) target: Option<Location>,
+    /// Look for each blob, even if the manifest is there: the registry may have lost some
+    #[arg(long)]
+    pub(crate) again: bool,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]

@@ -15,6 +15,8 @@ pub(super) struct Copying<'a> {
     pub(super) to: Location,
     pub(super) selection: Option<&'a Selection>,
     pub(super) insecure: bool,
+    /// Look for each blob, even if the documents are there.
+    pub(super) again: bool,
 }
 
 impl Copying<'_> {
@@ -26,6 +28,7 @@ impl Copying<'_> {
             let source = stores.open(&self.from).await?;
             let target = stores.open_for_writing(&self.to).await?;
             let mut request = CopyRequest::new(source, self.from.target(), target, tag.into_iter().collect());
+            request.again = self.again;
             if let Some(selection) = self.selection {
                 request.selection.platforms.clone_from(&selection.platform);
                 if selection.no_attestations {

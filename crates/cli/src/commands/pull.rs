@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &Pull, context: &mut Context) -> Outcome {
         to: Location::Local(name),
         selection: Some(&arguments.selection),
         insecure: arguments.transfer.insecure,
+        again: false,
     };
     copying.run_and_tell(&arguments.transfer, context)
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(arguments: &Push, context: &mut Context) -> Outcome {
         to: arguments.target.clone().unwrap_or_else(own_name),
         selection: Some(&arguments.selection),
         insecure: arguments.transfer.insecure,
+        again: arguments.again,
     };
     copying.run_and_tell(&arguments.transfer, context)
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(arguments: &Tag, context: &mut Context) -> Outcome {
             to: Location::Local(name.clone()),
             selection: None,
             insecure: false,
+            again: false,
         };
         if arguments.dry_run {
             let plan = copying.plan(context)?;

@@ -272,7 +272,9 @@ fn damage_is_named_and_repaired_while_the_server_runs() {
     let kept = user.path(&format!("work/registry/quarantine/{}", digest.replace(':', "-")));
     assert_eq!(std::fs::read_to_string(kept).unwrap(), "damage");
 
-    // The server tells whoever pulls.
+    // The server tells whoever pulls, and takes the bytes anew. Its manifest is there, so they must be looked for.
     assert_eq!(user.words(&format!("pull --data fresh {image}")).code, Some(3));
+    user.words(&format!("push --again {image}")).success();
+    user.words(&format!("pull --data fresh {image}")).success();
     user.words("fsck --data registry").success();
 }

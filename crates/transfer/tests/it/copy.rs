@@ -44,6 +44,19 @@ async fn within_a_registry_blobs_are_mounted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_may_have_lost_blobs_is_asked_for_each() {
+    let world = World::new();
+    world.seed_index("r.io/src");
+    let mut request = request(&world, "r.io/src", "other.io/dst", &["v1"]);
+    run(&request).await.unwrap();
+    world.take_log();
+    request.again = true;
+    run(&request).await.unwrap();
+    let log = counts(&world.take_log());
+    assert_eq!((log.get("head"), log.get("place"), log.get("put")), (None, Some(&24), Some(&5)), "{log:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_copy_again_is_two_calls_at_once() {
     let world = World::new();
     world.seed_index("r.io/src");
