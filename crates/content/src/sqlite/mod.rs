@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   writes ──▶ one thread ──▶ BEGIN · savepoint per operation · COMMIT ──▶ one fsync ──▶ all answers
-//!   reads  ──▶ pooled connections, each sees the last commit of any process
+//!   reads  ──▶ pooled connections, each sees the last commit of any process (`connections.rs`)
 //! ```
 //!
 //! Write-ahead log, `synchronous=FULL`: a commit is on disk when it returns. Operations on upload sessions commit
@@ -10,6 +10,7 @@
 
 mod blobs;
 mod check;
+mod connections;
 mod documents;
 mod failure;
 mod garbage;
@@ -20,15 +21,16 @@ mod schema;
 mod uploads;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use image::{Algorithm, Digest, Document, Tag, Target};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use self::connections::{Readers, connect};
 use self::failure::Failure;
 use self::garbage::{Candidates, Change, Rules};
 use self::writer::{Durability, Writer};
@@ -40,9 +42,6 @@ use crate::metadata_store::{
 };
 use crate::{Claim, ContentError, RepositoryId, Scope, StageId, UploadId};
 
-/// Idle connections that are kept; more may be in use for a while.
-const READERS_KEPT: usize = 8;
-
 /// Metadata in one SQLite database. Cloning is cheap, and several processes may open the same one.
 #[derive(Clone, Debug)]
 pub struct SqliteMetadataStore {
@@ -51,9 +50,7 @@ pub struct SqliteMetadataStore {
 
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
-    busy_timeout: Duration,
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
     writer: Writer,
 }
 
@@ -88,20 +85,6 @@ fn make_repository(connection: &Connection, repository: &RepositoryId) -> rusqli
     Ok(connection.last_insert_rowid())
 }
 
-fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(busy_timeout)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    connection.pragma_update(None, "foreign_keys", true)?;
-    // Where `fsync` only reaches the drive's cache (macOS), ask for more.
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    // The writer decides when.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    Ok(connection)
-}
-
 impl SqliteMetadataStore {
     /// Opens the database at `path`, making it or taking it to the latest schema. Waits for the disk.
     ///
@@ -119,7 +102,7 @@ impl SqliteMetadataStore {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         schema::migrate(&mut connection).map_err(failed)?;
         let writer = Writer::start(connection).map_err(|error| ContentError::io(action, error))?;
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), busy_timeout, readers: Mutex::default(), writer }) })
+        Ok(Self { inner: Arc::new(Inner { readers: Readers::new(path, busy_timeout), writer }) })
     }
 
     /// How many commits waited for the disk so far: each is one fsync.
@@ -133,60 +116,7 @@ impl SqliteMetadataStore {
     }
 }
 
-impl Inner {
-    fn reader(&self) -> Result<Connection, Failure> {
-        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(match idle {
-            Some(connection) => connection,
-            None => connect(&self.path, self.busy_timeout)?,
-        })
-    }
-
-    fn read<T>(&self, operation: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
-        let connection = self.reader()?;
-        let result = operation(&connection);
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < READERS_KEPT {
-            readers.push(connection);
-        }
-        result
-    }
-}
-
 impl SqliteMetadataStore {
-    /// A look-up of a few rows, run where it is asked: it takes microseconds, a hop to another thread takes more. Only
-    /// if another process holds the database for recovery does it wait, and then on another thread.
-    async fn quick<T: Send + 'static>(
-        &self,
-        action: impl FnOnce() -> String,
-        operation: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, ContentError> {
-        let tried = self.inner.read(|connection| {
-            connection.busy_timeout(Duration::ZERO)?;
-            let result = operation(connection);
-            connection.busy_timeout(self.inner.busy_timeout)?;
-            result
-        });
-        match tried {
-            Err(failure) if failure.is_busy() => self.scan(action, operation).await,
-            tried => tried.map_err(|failure| failure.into_error(&action())),
-        }
-    }
-
-    /// A read of many rows, off the reactor.
-    async fn scan<T: Send + 'static>(
-        &self,
-        action: impl FnOnce() -> String,
-        operation: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, ContentError> {
-        let inner = self.inner.clone();
-        let read = tokio::task::spawn_blocking(move || inner.read(operation)).await;
-        match read {
-            Ok(result) => result.map_err(|failure| failure.into_error(&action())),
-            Err(error) => Err(ContentError::Metadata { action: action(), source: error.into() }),
-        }
-    }
-
     async fn rescue_document(&self, repository: &RepositoryId, digest: &Digest) -> Result<bool, ContentError> {
         let action = format!("keep manifest `{digest}` in `{repository}`");
         let (id, wanted) = (repository.clone(), digest.clone());
@@ -243,11 +173,10 @@ impl MetadataStore for SqliteMetadataStore {
         repository: &RepositoryId,
         target: &Target,
     ) -> Result<Option<StoredDocument>, ContentError> {
-        let (id, wanted) = (repository.clone(), target.clone());
         let found = self
             .quick(
                 || format!("look up manifest `{target}` in `{repository}`"),
-                move |connection| documents::document(connection, &id, &wanted),
+                |connection| documents::document(connection, repository, target),
             )
             .await?;
         match found {
@@ -261,11 +190,10 @@ impl MetadataStore for SqliteMetadataStore {
         repository: &RepositoryId,
         target: &Target,
     ) -> Result<Option<DocumentRecord>, ContentError> {
-        let (id, wanted) = (repository.clone(), target.clone());
         let found = self
             .quick(
                 || format!("look up manifest `{target}` in `{repository}`"),
-                move |connection| documents::resolve(connection, &id, &wanted),
+                |connection| documents::resolve(connection, repository, target),
             )
             .await?;
         match found {
@@ -423,11 +351,10 @@ impl MetadataStore for SqliteMetadataStore {
     }
 
     async fn blob(&self, repository: &RepositoryId, digest: &Digest) -> Result<Option<BlobRecord>, ContentError> {
-        let (id, wanted) = (repository.clone(), digest.clone());
         let found = self
             .quick(
                 || format!("look up blob `{digest}` in `{repository}`"),
-                move |connection| blobs::blob(connection, &id, &wanted),
+                |connection| blobs::blob(connection, repository, digest),
             )
             .await?;
         let Some((record, true)) = found else { return Ok(found.map(|(record, _)| record)) };
@@ -512,12 +439,8 @@ impl MetadataStore for SqliteMetadataStore {
     }
 
     async fn upload(&self, repository: &RepositoryId, id: &UploadId) -> Result<Option<Upload>, ContentError> {
-        let (repository, wanted) = (repository.clone(), id.clone());
-        self.quick(
-            || format!("look up upload session `{id}`"),
-            move |connection| uploads::find(connection, &repository, &wanted),
-        )
-        .await
+        self.quick(|| format!("look up upload session `{id}`"), |connection| uploads::find(connection, repository, id))
+            .await
     }
 
     async fn advance_upload(&self, from: &Upload, offset: u64, content: UploadContent) -> Result<bool, ContentError> {
@@ -546,7 +469,7 @@ impl MetadataStore for SqliteMetadataStore {
     async fn expire_uploads(&self, before: SystemTime) -> Result<Vec<StageId>, ContentError> {
         let action = || "drop old upload sessions".to_owned();
         let before = milliseconds(before);
-        if !self.quick(action, move |connection| uploads::any_older(connection, before)).await? {
+        if !self.quick(action, |connection| uploads::any_older(connection, before)).await? {
             return Ok(Vec::new());
         }
         self.write(Durability::Process, 0, action(), move |connection| uploads::expire(connection, before)).await
@@ -630,9 +553,7 @@ impl MetadataStore for SqliteMetadataStore {
     }
 
     async fn is_stored(&self, digest: &Digest) -> Result<bool, ContentError> {
-        let wanted = digest.clone();
-        self.quick(|| format!("look up blob `{digest}`"), move |connection| garbage::is_stored(connection, &wanted))
-            .await
+        self.quick(|| format!("look up blob `{digest}`"), |connection| garbage::is_stored(connection, digest)).await
     }
 
     async fn forget_doomed(&self, doomed: &[Doomed]) -> Result<(), ContentError> {

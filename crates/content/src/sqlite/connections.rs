@@ -1,0 +1,135 @@
+//! Connections to the database, and how it is read with them.
+//!
+//! A look-up of a few rows takes microseconds, a hop to another thread takes more: it is done where it is asked for. What
+//! walks over many rows goes to another thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::SqliteMetadataStore;
+use super::failure::Failure;
+use crate::ContentError;
+
+/// Idle connections of each kind that are kept; more may be in use for a while.
+const KEPT: usize = 8;
+/// Pages that a connection for look-ups keeps, in KiB: the inner pages of the indexes of a million documents.
+const LOOKUP_CACHE: i64 = 8 << 10;
+/// How long a look-up lets others recover the log before it tries again.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Opens a connection, making the database if it is not there.
+pub(super) fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Or SQLite plans a statement anew, at several times its cost, whenever a parameter changes that a partial index
+    // could depend on.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Where `fsync` only reaches the drive's cache (macOS), ask for more.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // The writer decides when.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+/// Connections that read. Each sees the last commit of any process.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    busy_timeout: Duration,
+    /// They never wait.
+    lookups: Idle,
+    scans: Idle,
+}
+
+#[derive(Debug, Default)]
+struct Idle(Mutex<Vec<Connection>>);
+
+impl Idle {
+    fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put(&self, connection: Connection) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
+    }
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path, busy_timeout: Duration) -> Self {
+        Self { path: path.to_owned(), busy_timeout, lookups: Idle::default(), scans: Idle::default() }
+    }
+
+    /// Looks a few rows up. Fails at once if another process holds the database for recovery.
+    fn look_up<T>(&self, operation: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        let connection = match self.lookups.take() {
+            Some(connection) => connection,
+            None => {
+                let connection = connect(&self.path, Duration::ZERO)?;
+                connection.pragma_update(None, "cache_size", -LOOKUP_CACHE)?;
+                connection
+            }
+        };
+        let result = operation(&connection);
+        self.lookups.put(connection);
+        result
+    }
+
+    /// Reads many rows. Waits for others.
+    pub(super) fn scan<T>(&self, operation: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        let connection = match self.scans.take() {
+            Some(connection) => connection,
+            None => connect(&self.path, self.busy_timeout)?,
+        };
+        let result = operation(&connection);
+        self.scans.put(connection);
+        result
+    }
+}
+
+impl SqliteMetadataStore {
+    /// A look-up of a few rows, run where it is asked. Only if another process holds the database for recovery does it
+    /// wait, and no thread with it.
+    pub(super) async fn quick<T>(
+        &self,
+        action: impl FnOnce() -> String,
+        operation: impl Fn(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, ContentError> {
+        let readers = &self.inner.readers;
+        let mut begun = None;
+        loop {
+            match readers.look_up(&operation) {
+                Err(failure)
+                    if failure.is_busy() && begun.get_or_insert_with(Instant::now).elapsed() < readers.busy_timeout =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                looked_up => return looked_up.map_err(|failure| failure.into_error(&action())),
+            }
+        }
+    }
+
+    /// A read of many rows, off the reactor.
+    pub(super) async fn scan<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> String,
+        operation: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, ContentError> {
+        let inner = self.inner.clone();
+        let read = tokio::task::spawn_blocking(move || inner.readers.scan(operation)).await;
+        match read {
+            Ok(result) => result.map_err(|failure| failure.into_error(&action())),
+            Err(error) => Err(ContentError::Metadata { action: action(), source: error.into() }),
+        }
+    }
+}
