@@ -7,9 +7,10 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use image::{Algorithm, Digest};
 
+use crate::disk::BlobFile;
 use crate::upkeep::BlobUpkeep;
 use crate::{BlobRecord, ContentError, SourceError, StageId};
 
@@ -18,6 +19,28 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ContentError>> + S
 
 /// Bytes that go into the content store.
 pub type ByteSource = Pin<Box<dyn Stream<Item = Result<Bytes, SourceError>> + Send>>;
+
+/// Bytes of a blob on their way out.
+pub enum BlobBytes {
+    /// All of them.
+    Memory(Bytes),
+    /// A part of a file: to be read, or sent by the kernel.
+    File(BlobFile),
+    /// As they come.
+    Stream(ByteStream),
+}
+
+impl BlobBytes {
+    /// As they come, wherever they are.
+    pub fn into_stream(self) -> ByteStream {
+        match self {
+            Self::Memory(bytes) if bytes.is_empty() => Box::pin(stream::empty()),
+            Self::Memory(bytes) => Box::pin(stream::iter([Ok(bytes)])),
+            Self::File(file) => file.into_stream(),
+            Self::Stream(stream) => stream,
+        }
+    }
+}
 
 /// Where a blob store put a blob, in words that only this store reads; kept in the blob's row.
 ///
@@ -91,7 +114,7 @@ pub trait BlobStore: BlobUpkeep + Send + Sync + fmt::Debug {
     fn abandon(&self, _stage: &StageId) {}
 
     /// Reads `range` of a blob, which lies within its size.
-    async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<ByteStream, ContentError>;
+    async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<BlobBytes, ContentError>;
 
     /// Claims the bytes of a digest in order to remove them. `None`: somebody is placing them, or removing them.
     async fn claim(&self, digest: &Digest) -> Result<Option<Claim>, ContentError>;

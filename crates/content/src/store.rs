@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::stream;
 use image::{Digest, Document, Tag, Target};
 
-use crate::blob_store::{BlobStore, ByteStream, Space};
+use crate::blob_store::{BlobBytes, BlobStore, ByteStream, Space};
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
     StoredDocument,
@@ -110,20 +109,22 @@ impl ContentStore {
         self.metadata.blob(repository, digest).await
     }
 
-    /// Reads a blob, or a range of it. The range is cut to the blob's size.
-    pub async fn read_blob(&self, blob: &BlobRecord, range: Option<Range<u64>>) -> Result<ByteStream, ContentError> {
+    /// Opens a blob, or a range of it. The range is cut to the blob's size.
+    pub async fn open_blob(&self, blob: &BlobRecord, range: Option<Range<u64>>) -> Result<BlobBytes, ContentError> {
         let range = range.unwrap_or(0..blob.size);
         let range = range.start.min(blob.size)..range.end.min(blob.size);
         if range.is_empty() {
-            return Ok(Box::pin(stream::empty()));
+            return Ok(BlobBytes::Memory(Bytes::new()));
         }
         match &blob.content {
-            BlobContent::Inline(bytes) => {
-                let bytes: Bytes = bytes.slice(range.start as usize..range.end as usize);
-                Ok(Box::pin(stream::iter([Ok(bytes)])))
-            }
+            BlobContent::Inline(bytes) => Ok(BlobBytes::Memory(bytes.slice(range.start as usize..range.end as usize))),
             BlobContent::Stored(_) => self.blobs.read(blob, range).await,
         }
+    }
+
+    /// Reads a blob, or a range of it, as a stream.
+    pub async fn read_blob(&self, blob: &BlobRecord, range: Option<Range<u64>>) -> Result<ByteStream, ContentError> {
+        Ok(self.open_blob(blob, range).await?.into_stream())
     }
 
     /// Makes `repository` hold a blob that `from` holds; no bytes move. `None`: `from` does not hold it.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,8 +17,13 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn try_lock(&self) -> io::Result<bool>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Reads up to `length` bytes at `offset`; fewer only at the end of the file.
-    fn read_at(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Reads up to `length` bytes at `offset` into `buffer`, in place of what it held; fewer only at the end of the
+    /// file.
+    fn read_at(&self, offset: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<()>;
+    /// The file itself, if it is one of this machine's.
+    fn as_file(&self) -> Option<&File> {
+        None
+    }
     /// Cuts or extends the file.
     fn set_length(&self, length: u64) -> io::Result<()>;
     /// Its length in bytes.
@@ -107,6 +112,18 @@ impl RealDisk {
     }
 }
 
+#[cfg(unix)]
+fn read_some(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(not(unix))]
+fn read_some(mut file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(offset))?;
+    file.read(buffer)
+}
+
 impl DiskFile for RealFile {
     fn try_lock(&self) -> io::Result<bool> {
         match self.file.try_lock() {
@@ -126,18 +143,30 @@ impl DiskFile for RealFile {
 
     #[cfg(not(unix))]
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        use std::io::Write;
+        use std::io::{Seek, SeekFrom, Write};
         let mut file = &self.file;
         file.seek(SeekFrom::Start(offset))?;
         file.write_all(bytes)
     }
 
-    fn read_at(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        // `read_to_end` fills spare capacity without zeroing it first; positional reads cannot.
-        self.file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::with_capacity(length);
-        (&mut self.file).take(length as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    fn read_at(&self, offset: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        // Nothing is cleared in a buffer that is used again.
+        buffer.resize(length, 0);
+        let mut done = 0;
+        while done < length {
+            match read_some(&self.file, offset + done as u64, &mut buffer[done..]) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(done);
+        Ok(())
+    }
+
+    fn as_file(&self) -> Option<&File> {
+        Some(&self.file)
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {

@@ -15,6 +15,8 @@
 
 mod file_system;
 mod layout;
+mod pipe;
+mod reading;
 mod stages;
 mod upkeep;
 mod writer;
@@ -27,15 +29,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream;
 use image::{Algorithm, Digest, Hasher};
 
 pub use self::file_system::{Disk, DiskEntry, DiskFile, RealDisk};
 pub(crate) use self::layout::Layout;
+pub use self::reading::BlobFile;
 use self::stages::Stages;
 use self::writer::DiskWriter;
-use crate::blob_store::{BlobStore, BlobWriter, ByteStream, Claim, Placed, Placement, Resumed, Space};
+use crate::blob_store::{BlobBytes, BlobStore, BlobWriter, Claim, Placed, Placement, Resumed, Space};
 use crate::metadata_store::{BlobContent, BlobRecord};
 use crate::{ContentError, StageId};
 
@@ -235,11 +236,12 @@ impl Inner {
     }
 
     /// Hashes the first `length` bytes of a file.
-    fn hash(file: &mut dyn DiskFile, length: u64, algorithm: Algorithm) -> io::Result<Hasher> {
+    fn hash(file: &dyn DiskFile, length: u64, algorithm: Algorithm) -> io::Result<Hasher> {
         let mut hasher = Hasher::new(algorithm);
+        let mut bytes = Vec::new();
         while hasher.length() < length {
             let want = (length - hasher.length()).min(READ_SIZE as u64) as usize;
-            let bytes = file.read_at(hasher.length(), want)?;
+            file.read_at(hasher.length(), want, &mut bytes)?;
             if bytes.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -272,7 +274,7 @@ impl BlobStore for DiskBlobStore {
         blocking(move || {
             let path = inner.layout.stage(&stage);
             let failed = |error| ContentError::io(format!("go on with the upload in {}", shown(&path)), error);
-            let mut file = match inner.disk.open_to_write(&path) {
+            let file = match inner.disk.open_to_write(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Resumed::Gone),
                 other => other.map_err(failed)?,
             };
@@ -289,7 +291,7 @@ impl BlobStore for DiskBlobStore {
             }
             let hasher = match inner.kept_hash(&stage, offset, algorithm) {
                 Some(hasher) => hasher,
-                None => Inner::hash(&mut *file, offset, algorithm).map_err(failed)?,
+                None => Inner::hash(&*file, offset, algorithm).map_err(failed)?,
             };
             Ok(Resumed::Open(Box::new(DiskWriter::new(inner, stage, file, algorithm, hasher))))
         })
@@ -310,31 +312,15 @@ impl BlobStore for DiskBlobStore {
         let _ = self.inner.disk.remove(&self.inner.layout.stage(stage));
     }
 
-    async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<ByteStream, ContentError> {
+    async fn read(&self, blob: &BlobRecord, range: Range<u64>) -> Result<BlobBytes, ContentError> {
         let (inner, blob) = (self.inner.clone(), blob.clone());
-        // The first bytes come with the opening: a small blob costs one hop.
-        let first = blocking(move || Reading { file: inner.open_blob(&blob)?, blob, range }.next()).await??;
-        Ok(Box::pin(stream::unfold(Step::Read(first), |step| async move {
-            let (bytes, reading) = match step {
-                Step::Read(read) => read,
-                Step::Reading(task) => match task.await {
-                    Ok(Ok(read)) => read,
-                    Ok(Err(error)) => return Some((Err(error), Step::End)),
-                    Err(error) => {
-                        let error = ContentError::io("wait for the disk", io::Error::other(error));
-                        return Some((Err(error), Step::End));
-                    }
-                },
-                Step::End => return None,
-            };
-            let next = if reading.range.is_empty() {
-                Step::End
-            } else {
-                // Read ahead while these bytes are on their way.
-                Step::Reading(tokio::task::spawn_blocking(move || reading.next()))
-            };
-            Some((Ok(bytes), next))
-        })))
+        blocking(move || {
+            let small = range.end - range.start <= READ_SIZE as u64;
+            let file = BlobFile::new(inner.open_blob(&blob)?, blob.digest, range);
+            // Few bytes come with the opening: they cost one hop.
+            Ok(if small { BlobBytes::Memory(file.next()?.0) } else { BlobBytes::File(file) })
+        })
+        .await?
     }
 
     async fn claim(&self, digest: &Digest) -> Result<Option<Claim>, ContentError> {
@@ -358,10 +344,10 @@ impl BlobStore for DiskBlobStore {
     async fn digest(&self, blob: &BlobRecord) -> Result<(Digest, u64), ContentError> {
         let (inner, blob) = (self.inner.clone(), blob.clone());
         blocking(move || {
-            let mut file = inner.open_blob(&blob)?;
+            let file = inner.open_blob(&blob)?;
             let failed = |error| ContentError::io(format!("read blob `{}`", blob.digest), error);
             let length = file.length().map_err(failed)?;
-            let hasher = Inner::hash(&mut *file, length, blob.digest.algorithm()).map_err(failed)?;
+            let hasher = Inner::hash(&*file, length, blob.digest.algorithm()).map_err(failed)?;
             Ok((hasher.finish(), length))
         })
         .await?
@@ -387,37 +373,5 @@ impl BlobStore for DiskBlobStore {
     async fn idle_stages(&self, age: Duration) -> Result<Vec<StageId>, ContentError> {
         let inner = self.inner.clone();
         blocking(move || inner.idle_stages(age)).await?
-    }
-}
-
-/// Where a stream of a blob's bytes stands.
-enum Step {
-    Read((Bytes, Reading)),
-    Reading(tokio::task::JoinHandle<Result<(Bytes, Reading), ContentError>>),
-    End,
-}
-
-/// A blob that is being read.
-struct Reading {
-    file: Box<dyn DiskFile>,
-    blob: BlobRecord,
-    range: Range<u64>,
-}
-
-impl Reading {
-    fn next(mut self) -> Result<(Bytes, Self), ContentError> {
-        let want = (self.range.end - self.range.start).min(READ_SIZE as u64) as usize;
-        let bytes = self
-            .file
-            .read_at(self.range.start, want)
-            .map_err(|error| ContentError::io(format!("read blob `{}`", self.blob.digest), error))?;
-        if bytes.len() < want {
-            return Err(ContentError::BlobLost {
-                digest: self.blob.digest,
-                reason: format!("the file ends before byte {}", self.range.end),
-            });
-        }
-        self.range.start += want as u64;
-        Ok((bytes.into(), self))
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use image::{Algorithm, Digest, Hasher};
-use tokio::task::JoinHandle;
 
+use super::pipe::{Pipe, Worker};
 use super::{DiskFile, Inner, blocking, shown};
 use crate::blob_store::{BlobWriter, Placed};
 use crate::{ContentError, StageId};
 
 /// Bytes that are handed to the two threads at once. A thread is only held while it has work, so that slow clients
-/// hold none; more per hop would only cost memory.
-const BATCH: usize = 256 << 10;
+/// hold none; more at once would only cost memory.
+const BATCH: usize = 128 << 10;
 /// How long to leave a removal of the same shard alone; it takes about as long.
 const CLAIM_PAUSE: Duration = Duration::from_micros(200);
 
@@ -28,15 +28,34 @@ pub(super) struct DiskWriter {
     length: u64,
     waiting: Vec<Bytes>,
     waiting_length: usize,
-    hash: Hash,
-    /// The batch before, still being written.
-    write: Option<JoinHandle<io::Result<()>>>,
+    writing: Pipe<Writing>,
+    hashing: Pipe<Hashing>,
 }
 
-enum Hash {
-    Idle(Hasher),
-    Busy(JoinHandle<Hasher>),
-    Lost,
+struct Writing {
+    file: Arc<dyn DiskFile>,
+    at: u64,
+}
+
+impl Worker for Writing {
+    fn take(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        for bytes in batch {
+            self.file.write_at(self.at, bytes)?;
+            self.at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+struct Hashing(Hasher);
+
+impl Worker for Hashing {
+    fn take(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        for bytes in batch {
+            self.0.update(bytes);
+        }
+        Ok(())
+    }
 }
 
 impl DiskWriter {
@@ -47,16 +66,18 @@ impl DiskWriter {
         algorithm: Algorithm,
         hasher: Hasher,
     ) -> Self {
+        let file: Arc<dyn DiskFile> = file.into();
+        let length = hasher.length();
         Self {
             inner,
             stage,
-            file: file.into(),
+            file: file.clone(),
             algorithm,
-            length: hasher.length(),
+            length,
             waiting: Vec::new(),
             waiting_length: 0,
-            hash: Hash::Idle(hasher),
-            write: None,
+            writing: Pipe::new(Writing { file, at: length }),
+            hashing: Pipe::new(Hashing(hasher)),
         }
     }
 
@@ -64,61 +85,19 @@ impl DiskWriter {
         ContentError::io(format!("write {}", shown(&self.inner.layout.stage(&self.stage))), error)
     }
 
-    /// Waits for the batch before.
-    async fn settle(&mut self) -> Result<(), ContentError> {
-        if let Some(task) = self.write.take() {
-            let written = task.await.map_err(io::Error::other).and_then(|written| written);
-            if let Err(error) = written {
-                // What is in the file is not what was hashed: nothing can come of it any more.
-                self.hash = Hash::Lost;
-                return Err(self.failed(error));
-            }
-        }
-        match std::mem::replace(&mut self.hash, Hash::Lost) {
-            Hash::Idle(hasher) => self.hash = Hash::Idle(hasher),
-            Hash::Busy(task) => {
-                self.hash = Hash::Idle(task.await.map_err(|error| self.failed(io::Error::other(error)))?);
-            }
-            Hash::Lost => return Err(self.failed(io::Error::other("an earlier write failed"))),
-        }
-        Ok(())
-    }
-
-    /// Waits for the batch before and hands on this one.
     async fn hand_on(&mut self) -> Result<(), ContentError> {
-        self.settle().await?;
         let batch = Arc::new(std::mem::take(&mut self.waiting));
-        let (file, offset, length) = (self.file.clone(), self.length, self.waiting_length);
+        self.length += self.waiting_length as u64;
         self.waiting_length = 0;
-        self.length += length as u64;
-        let to_write = batch.clone();
-        self.write = Some(tokio::task::spawn_blocking(move || {
-            let mut at = offset;
-            for bytes in to_write.iter() {
-                file.write_at(at, bytes)?;
-                at += bytes.len() as u64;
-            }
-            Ok(())
-        }));
-        self.hash = match std::mem::replace(&mut self.hash, Hash::Lost) {
-            Hash::Idle(mut hasher) => Hash::Busy(tokio::task::spawn_blocking(move || {
-                for bytes in batch.iter() {
-                    hasher.update(bytes);
-                }
-                hasher
-            })),
-            other => other,
-        };
-        Ok(())
+        self.writing.push(batch.clone()).await.map_err(|error| self.failed(error))?;
+        self.hashing.push(batch).await.map_err(|error| self.failed(error))
     }
 
     /// Waits until all is written and hashed, and takes the hash.
     async fn finish(&mut self) -> Result<Hasher, ContentError> {
         self.flush().await?;
-        match std::mem::replace(&mut self.hash, Hash::Lost) {
-            Hash::Idle(hasher) => Ok(hasher),
-            _ => Err(self.failed(io::Error::other("an earlier write failed"))),
-        }
+        let hashing = self.hashing.finish().await.map_err(|error| self.failed(error))?;
+        Ok(hashing.0)
     }
 
     /// What the bytes are by the algorithm of `expected`.
@@ -132,7 +111,7 @@ impl DiskWriter {
         let (algorithm, length) = (expected.algorithm(), self.length);
         blocking(move || {
             let path = inner.layout.stage(&stage);
-            let hashed = inner.disk.open_to_read(&path).and_then(|mut file| Inner::hash(&mut *file, length, algorithm));
+            let hashed = inner.disk.open_to_read(&path).and_then(|file| Inner::hash(&*file, length, algorithm));
             hashed.map(Hasher::finish).map_err(|error| ContentError::io(format!("read {}", shown(&path)), error))
         })
         .await?
@@ -155,7 +134,9 @@ impl BlobWriter for DiskWriter {
         if self.waiting_length > 0 {
             self.hand_on().await?;
         }
-        self.settle().await?;
+        // What is in the file is not what was hashed if a write failed: nothing can come of it any more.
+        self.writing.settle().await.map_err(|error| self.failed(error))?;
+        self.hashing.settle().await.map_err(|error| self.failed(error))?;
         Ok(self.length)
     }
 
@@ -203,10 +184,8 @@ impl BlobWriter for DiskWriter {
         }
     }
 
-    async fn abort(mut self: Box<Self>) {
-        if let Some(task) = self.write.take() {
-            let _ = task.await;
-        }
+    async fn abort(self: Box<Self>) {
+        self.writing.stop().await;
         let (inner, stage) = (self.inner.clone(), self.stage.clone());
         // A stage that stays is cleared away when the directory is opened next.
         let _ = blocking(move || inner.disk.remove(&inner.layout.stage(&stage))).await;

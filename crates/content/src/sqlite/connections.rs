@@ -72,13 +72,12 @@ impl Readers {
 
     /// Looks a few rows up. Fails at once if another process holds the database for recovery.
     fn look_up<T>(&self, operation: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
-        let connection = match self.lookups.take() {
-            Some(connection) => connection,
-            None => {
-                let connection = connect(&self.path, Duration::ZERO)?;
-                connection.pragma_update(None, "cache_size", -LOOKUP_CACHE)?;
-                connection
-            }
+        let connection = if let Some(connection) = self.lookups.take() {
+            connection
+        } else {
+            let connection = connect(&self.path, Duration::ZERO)?;
+            connection.pragma_update(None, "cache_size", -LOOKUP_CACHE)?;
+            connection
         };
         let result = operation(&connection);
         self.lookups.put(connection);

@@ -86,12 +86,14 @@ struct Edges {
     blobs: BTreeSet<i64>,
     awaited: BTreeSet<Digest>,
     problems: Vec<ReferenceProblem>,
+    troubled: BTreeSet<Digest>,
 }
 
 impl Edges {
     fn problem(&mut self, digest: &Digest, reason: ReferenceReason) {
         let problem = ReferenceProblem { digest: digest.clone(), reason };
-        if !self.problems.contains(&problem) {
+        // One is enough of each; a digest that is new needs no comparison with all before it.
+        if self.troubled.insert(digest.clone()) || !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }

@@ -209,11 +209,13 @@ impl DiskFile for SimulatedFile {
         result
     }
 
-    fn read_at(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn read_at(&self, offset: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         let state = self.disk.state();
         let content = &state.inodes[self.inode].now;
         let start = (offset as usize).min(content.len());
-        Ok(content[start..(start + length).min(content.len())].to_vec())
+        buffer.clear();
+        buffer.extend_from_slice(&content[start..(start + length).min(content.len())]);
+        Ok(())
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
