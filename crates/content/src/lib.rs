@@ -17,7 +17,9 @@ mod upkeep;
 mod uploads;
 mod verify;
 
-pub use blob_store::{BlobBytes, BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Placed, Placement, Resumed, Space};
+pub use blob_store::{
+    BlobBytes, BlobStore, BlobWriter, ByteSource, ByteStream, Claim, Placed, Placement, Resumed, Space,
+};
 pub use disk::BlobFile;
 pub use error::{ContentError, ReferenceProblem, ReferenceReason, SourceError};
 pub use garbage::{

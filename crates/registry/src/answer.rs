@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use content::ByteStream;
+use content::{BlobBytes, BlobFile, ByteStream};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -23,6 +23,8 @@ pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 pub(crate) enum AnswerBody {
     /// In memory, or empty.
     Whole(Option<Bytes>),
+    /// A file: read, or sent by the kernel.
+    File(BlobFile),
     /// From the content store.
     Stream {
         /// What comes.
@@ -40,8 +42,16 @@ impl http_body::Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Self::File(_) = &*self
+            && let Self::File(file) = std::mem::replace(&mut *self, Self::Whole(None))
+        {
+            let left = file.range().end - file.range().start;
+            *self = Self::Stream { stream: file.into_stream(), left };
+        }
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            // It has just become a stream.
+            Self::File(_) => Poll::Ready(None),
             Self::Stream { stream, left } => match stream.as_mut().poll_next(context) {
                 Poll::Ready(Some(Ok(bytes))) => {
                     *left = left.saturating_sub(bytes.len() as u64);
@@ -61,6 +71,7 @@ impl http_body::Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
+            Self::File(file) => file.range().is_empty(),
             Self::Stream { left, .. } => *left == 0,
         }
     }
@@ -68,6 +79,7 @@ impl http_body::Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::File(file) => file.range().end - file.range().start,
             Self::Stream { left, .. } => *left,
         })
     }
@@ -108,8 +120,14 @@ impl Building {
         self.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")).body(value.to_string())
     }
 
-    pub(crate) fn stream(mut self, stream: ByteStream, length: u64) -> Answer {
-        *self.0.body_mut() = AnswerBody::Stream { stream, left: length };
+    /// With `length` bytes of a blob.
+    pub(crate) fn blob(mut self, bytes: BlobBytes, length: u64) -> Answer {
+        *self.0.body_mut() = match bytes {
+            BlobBytes::Memory(bytes) if bytes.is_empty() => AnswerBody::Whole(None),
+            BlobBytes::Memory(bytes) => AnswerBody::Whole(Some(bytes)),
+            BlobBytes::File(file) => AnswerBody::File(file),
+            BlobBytes::Stream(stream) => AnswerBody::Stream { stream, left: length },
+        };
         self.0
     }
 

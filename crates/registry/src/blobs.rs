@@ -63,7 +63,7 @@ pub(crate) async fn get(
         return Ok(building.empty());
     }
     let length = range.end - range.start;
-    Ok(building.stream(state.content.read_blob(&blob, Some(range)).await?, length))
+    Ok(building.blob(state.content.open_blob(&blob, Some(range)).await?, length))
 }
 
 fn header_value(text: &str) -> HeaderValue {

@@ -1,15 +1,18 @@
 //! The bytes of a request: bounded in number, and not waited for forever.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use content::{ByteSource, SourceError};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyStream;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 
 use crate::disk_space::Watch;
 
@@ -48,10 +51,50 @@ pub(crate) enum BodyError {
     Broken(String),
 }
 
+/// What comes behind the head of a request.
+#[derive(Debug)]
+pub(crate) struct Coming(Option<Incoming>);
+
+impl Coming {
+    /// The request has no body.
+    pub(crate) fn nothing() -> Self {
+        Self(None)
+    }
+}
+
+impl From<Incoming> for Coming {
+    fn from(incoming: Incoming) -> Self {
+        Self(Some(incoming))
+    }
+}
+
+impl Body for Coming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Some(incoming) => Pin::new(incoming).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
 /// The body of a request that was not read yet.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    incoming: Incoming,
+    incoming: Coming,
     /// The client sends nothing before it is told to go on, which reading does (`Expect: 100-continue`).
     waits: bool,
     meter: Meter,
@@ -79,7 +122,7 @@ impl Meter {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap, meter: Meter) -> Self {
+    pub(crate) fn new(incoming: Coming, headers: &HeaderMap, meter: Meter) -> Self {
         Self { incoming, waits: headers.contains_key(header::EXPECT), meter }
     }
 
@@ -128,14 +171,16 @@ pub(crate) async fn whole(
 
 /// Takes the bytes of a request that was refused before it was read, and forgets them.
 pub(crate) fn drain(body: RequestBody) {
-    drop(Arriving::new(body));
+    if !body.incoming.is_end_stream() {
+        drop(Arriving::new(body));
+    }
 }
 
 /// The bytes of a request as they come. What is left of them when nobody wants more is taken and forgotten: a client
 /// sees its answer only if its connection does not break before.
 struct Arriving {
     /// `None`: nothing comes any more.
-    frames: Option<BodyStream<Incoming>>,
+    frames: Option<BodyStream<Coming>>,
     /// Nothing comes before it is asked for.
     waits: bool,
     /// Some of it was read.

@@ -90,7 +90,7 @@ pub(crate) struct Exchange {
     /// How it was answered.
     status: Option<StatusCode>,
     /// Bytes of the answer's body.
-    sent: u64,
+    pub(crate) sent: u64,
     _in_flight: One,
 }
 
@@ -179,6 +179,13 @@ impl Drop for Exchange {
 pub(crate) struct Sent {
     body: AnswerBody,
     exchange: Exchange,
+}
+
+impl Sent {
+    /// For whoever sends it without hyper, and counts itself.
+    pub(crate) fn into_parts(self) -> (AnswerBody, Exchange) {
+        (self.body, self.exchange)
+    }
 }
 
 impl Body for Sent {

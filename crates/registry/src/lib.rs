@@ -9,6 +9,7 @@ mod author;
 mod blobs;
 mod body;
 mod conditions;
+mod direct;
 mod disk_space;
 mod events;
 mod exchange;

@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 use crate::access::{Access, Encrypted};
 use crate::access_log::AccessLog;
 use crate::audit::Audit;
+use crate::body::Coming;
+use crate::direct::{self, Rewound};
 use crate::disk_space::{self, DiskSpace};
 use crate::maintenance::{self, Collection};
 use crate::read_only::ReadOnly;
@@ -210,14 +212,14 @@ impl Server {
                 let _permit = permit;
                 let _open = state.metrics.connections.one();
                 state.metrics.accepted.add(1);
-                let begun = tokio::select! {
-                    begun = ready(&stream, state.options.header_timeout) => begun,
-                    _ = stopping.changed() => false,
-                };
-                if !begun {
-                    return;
-                }
                 let ended = if let Some(tls) = &state.options.tls {
+                    let begun = tokio::select! {
+                        begun = ready(&stream, state.options.header_timeout) => begun,
+                        _ = stopping.changed() => false,
+                    };
+                    if !begun {
+                        return;
+                    }
                     let handshake = tls.handshake().accept(stream);
                     let (stream, certificate) = tokio::select! {
                         made = tokio::time::timeout(state.options.header_timeout, handshake) => match made {
@@ -235,11 +237,15 @@ impl Server {
                         if let Some(certificate) = &certificate {
                             request.extensions_mut().insert(certificate.clone());
                         }
-                        service::serve(state.clone(), peer, request)
+                        service::serve(state.clone(), peer, request.map(Coming::from))
                     });
                     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
                 } else {
-                    let service = service_fn(move |request| service::serve(state.clone(), peer, request));
+                    let Some((stream, read)) = direct::serve(stream, peer, &state, &mut stopping).await else { return };
+                    let stream = Rewound::new(read, stream);
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        service::serve(state.clone(), peer, request.map(Coming::from))
+                    });
                     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
                 };
                 if let Err(error) = ended {

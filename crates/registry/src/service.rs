@@ -13,12 +13,12 @@ use content::ContentStore;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 
 use crate::access::Caller;
 use crate::answer::{Answer, Handled, Never, answer};
 use crate::author::Author;
-use crate::body::{Meter, RequestBody};
+use crate::body::{Coming, Meter, RequestBody};
 use crate::disk_space::Watch;
 use crate::events::{Observer, Observers};
 use crate::exchange::{Exchange, Sent};
@@ -71,7 +71,7 @@ impl State {
 pub(crate) async fn serve(
     state: Arc<State>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<Coming>,
 ) -> Result<Response<Sent>, Never> {
     let mut exchange = Exchange::begin(&state, peer, &request);
     let answer = match handle(&state, &mut exchange, request).await {
@@ -87,7 +87,7 @@ pub(crate) async fn serve(
     Ok(exchange.end(answer))
 }
 
-async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<Incoming>) -> Handled {
+async fn handle(state: &Arc<State>, exchange: &mut Exchange, request: Request<Coming>) -> Handled {
     let (parts, incoming) = request.into_parts();
     let meter = Meter::new(exchange.received.clone(), state.disk.clone());
     let incoming = RequestBody::new(incoming, &parts.headers, meter);
