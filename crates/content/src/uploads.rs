@@ -173,7 +173,7 @@ impl ContentStore {
                     Err(error) => Some(error),
                 };
                 let broken = match failed {
-                    None => None,
+                    None => broken,
                     Some(error @ ContentError::Source(_)) => Some(error),
                     Some(error) => {
                         self.drop_writer(content, writer).await;

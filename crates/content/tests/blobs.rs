@@ -156,6 +156,9 @@ async fn what_came_before_the_line_went_dead_is_kept() {
         let error = store.append_upload(&app, &id, None, broken_source(&bytes)).await.unwrap_err();
         assert!(matches!(error, ContentError::Source(_)), "{error}");
         assert_eq!(store.upload(&app, &id).await.unwrap().offset, length as u64);
+        // Nothing came at all: that was no success.
+        let error = store.append_upload(&app, &id, None, broken_source(&Bytes::new())).await.unwrap_err();
+        assert!(matches!(error, ContentError::Source(_)), "{error}");
         let rest = noise(50, 5);
         let whole = Bytes::from([&bytes[..], &rest[..]].concat());
         store
