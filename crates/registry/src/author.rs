@@ -36,6 +36,11 @@ impl Author {
         self.caller.is_unlimited()
     }
 
+    /// Whose request it is, and where it came from.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Tells of what is durable now.
     pub(crate) async fn wrote(&self, repository: &RepositoryId, written: Vec<What>) {
         self.observers.tell(&self.origin, repository, written).await;

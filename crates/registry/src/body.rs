@@ -13,8 +13,11 @@ use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyStream;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
+use crate::Options;
 use crate::disk_space::Watch;
+use crate::limits::{Pace, Pacer};
 
 /// Bytes of a refused request that are still taken, so that the client sees the answer before its connection breaks.
 const DRAINED: u64 = 64 << 20;
@@ -46,6 +49,9 @@ pub(crate) enum BodyError {
     /// Nothing came for too long.
     #[error("no bytes came for too long")]
     Stalled,
+    /// Too little came in too long a time.
+    #[error("the bytes came too slowly")]
+    TooSlow,
     /// The connection broke.
     #[error("the request ended early: {0}")]
     Broken(String),
@@ -132,12 +138,62 @@ impl RequestBody {
     }
 }
 
+/// How long the bytes of a request are waited for, and how many they may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    patience: Duration,
+    pace: Option<Pace>,
+    exactly: Option<u64>,
+    most: Option<Most>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    what: &'static str,
+    /// How many may come.
+    left: u64,
+    /// How many that are with those that came before.
+    limit: u64,
+}
+
+impl Terms {
+    /// As the server's options say, of any length.
+    pub(crate) fn of(options: &Options) -> Self {
+        Self { patience: options.body_timeout, pace: options.limits.body_pace, exactly: None, most: None }
+    }
+
+    /// So many bytes, if that is known.
+    pub(crate) fn exactly(self, length: Option<u64>) -> Self {
+        Self { exactly: length, ..self }
+    }
+
+    /// No more bytes of something than `limit`, of which it has `before` already.
+    pub(crate) fn at_most(self, what: &'static str, before: u64, limit: u64) -> Self {
+        Self { most: Some(Most { what, left: limit.saturating_sub(before), limit }), ..self }
+    }
+
+    /// Whether so many bytes may have come.
+    fn judge(&self, came: u64) -> Result<(), BodyError> {
+        match (self.exactly, self.most) {
+            (Some(announced), _) if came > announced => Err(BodyError::Length { announced, came }),
+            (_, Some(Most { what, left, limit })) if came > left => Err(BodyError::TooLarge { what, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a number of bytes that is announced is one too many.
+    pub(crate) fn refuse(&self, announced: Option<u64>) -> Option<BodyError> {
+        let Most { what, left, limit } = self.most?;
+        announced.filter(|length| *length > left).map(|_| BodyError::TooLarge { what, limit })
+    }
+}
+
 /// Reads all of a body that is to be kept in memory.
 pub(crate) async fn whole(
     body: RequestBody,
     what: &'static str,
     limit: usize,
-    patience: Duration,
+    terms: Terms,
 ) -> Result<Bytes, BodyError> {
     let limit_bytes = limit as u64;
     let too_large = || BodyError::TooLarge { what, limit: limit_bytes };
@@ -145,7 +201,7 @@ pub(crate) async fn whole(
         drain(body);
         return Err(too_large());
     }
-    let mut source = source(body, patience, None);
+    let mut source = source(body, terms);
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(chunk) = source.next().await {
@@ -172,7 +228,7 @@ pub(crate) async fn whole(
 /// Takes the bytes of a request that was refused before it was read, and forgets them.
 pub(crate) fn drain(body: RequestBody) {
     if !body.incoming.is_end_stream() {
-        drop(Arriving::new(body));
+        drop(Arriving::new(body, None));
     }
 }
 
@@ -186,31 +242,43 @@ struct Arriving {
     /// Some of it was read.
     begun: bool,
     meter: Meter,
+    pacer: Option<Pacer>,
 }
 
 impl Arriving {
-    fn new(body: RequestBody) -> Self {
+    fn new(body: RequestBody, pace: Option<Pace>) -> Self {
         let RequestBody { incoming, waits, meter } = body;
-        Self { frames: Some(BodyStream::new(incoming)), waits, begun: false, meter }
+        Self { frames: Some(BodyStream::new(incoming)), waits, begun: false, meter, pacer: pace.map(Pacer::new) }
     }
 
-    /// The next bytes. `None`: there are no more.
-    async fn next(&mut self, patience: Duration) -> Option<Result<Bytes, BodyError>> {
+    /// The next bytes, if they come in time. `None`: there are no more.
+    async fn next(&mut self, mut patience: Duration) -> Option<Result<Bytes, BodyError>> {
         (self.waits, self.begun) = (false, true);
-        loop {
-            let frame = tokio::time::timeout(patience, self.frames.as_mut()?.next()).await;
-            let end = match frame {
-                Err(_) => Some(Err(BodyError::Stalled)),
-                Ok(Some(Err(error))) => Some(Err(BodyError::Broken(error.to_string()))),
-                Ok(None) => None,
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(bytes) => return Some(Ok(bytes)),
-                    Err(_) => continue,
-                },
+        let end = loop {
+            let step = self.pacer.as_ref().map_or(patience, |pacer| pacer.patience().min(patience));
+            let begun = Instant::now();
+            let frame = tokio::time::timeout(step, self.frames.as_mut()?.next()).await;
+            let waited = begun.elapsed();
+            // Frames of something else than bytes are no better than none.
+            let bytes = match frame {
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => break Some(Err(BodyError::Broken(error.to_string()))),
+                Ok(None) => break None,
+                Err(_) => Bytes::new(),
             };
-            self.frames = None;
-            return end;
-        }
+            if self.pacer.as_mut().is_some_and(|pacer| !pacer.count(waited, bytes.len() as u64)) {
+                break Some(Err(BodyError::TooSlow));
+            }
+            if !bytes.is_empty() {
+                return Some(Ok(bytes));
+            }
+            patience = patience.saturating_sub(waited);
+            if patience.is_zero() {
+                break Some(Err(BodyError::Stalled));
+            }
+        };
+        self.frames = None;
+        end
     }
 }
 
@@ -236,25 +304,24 @@ impl Drop for Arriving {
     }
 }
 
-/// The body as the content store takes it. With `expected`, exactly so many bytes.
-pub(crate) fn source(body: RequestBody, patience: Duration, expected: Option<u64>) -> ByteSource {
-    let state = (Arriving::new(body), 0u64, false);
+/// The body as the content store takes it.
+pub(crate) fn source(body: RequestBody, terms: Terms) -> ByteSource {
+    let state = (Arriving::new(body, terms.pace), 0u64, false);
     Box::pin(stream::unfold(state, move |(mut arriving, mut came, over)| async move {
         if over {
             return None;
         }
-        let error = match arriving.next(patience).await {
+        let error = match arriving.next(terms.patience).await {
             Some(Err(error)) => error,
-            None => match expected {
+            None => match terms.exactly {
                 Some(announced) if announced != came => BodyError::Length { announced, came },
                 _ => return None,
             },
             Some(Ok(bytes)) => {
                 came += bytes.len() as u64;
-                match (expected, arriving.meter.took(&bytes)) {
-                    (Some(announced), _) if came > announced => BodyError::Length { announced, came },
-                    (_, Ok(())) => return Some((Ok(bytes), (arriving, came, false))),
-                    (_, Err(error)) => error,
+                match terms.judge(came).and_then(|()| arriving.meter.took(&bytes)) {
+                    Ok(()) => return Some((Ok(bytes), (arriving, came, false))),
+                    Err(error) => error,
                 }
             }
         };

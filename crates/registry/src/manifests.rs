@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::access::{Action, denied};
 use crate::answer::{CONTENT_DIGEST, Handled, answer};
 use crate::author::{Author, to_the_end};
-use crate::body::{self, RequestBody};
+use crate::body::{self, RequestBody, Terms};
 use crate::conditions::{etag, has_it, tag_condition};
 use crate::events::What;
 use crate::history;
@@ -22,8 +22,6 @@ const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// Most references of one document: enough for any image, too few to keep the server busy.
 const MOST_REFERENCES: usize = 10_000;
-/// Most tags that one request sets.
-const MOST_TAGS: usize = 100;
 
 fn unknown(repository: &RepositoryId, named: &str) -> Refusal {
     Refusal::not_found("MANIFEST_UNKNOWN", format!("manifest `{named}` is not in repository `{repository}`"))
@@ -91,7 +89,7 @@ pub(crate) async fn put(
             return Err(bad_tag(&text));
         }
     };
-    let asked = match tags_of(query) {
+    let asked = match tags_of(query, state.options.limits.query_tags) {
         Ok(asked) => asked,
         Err(refusal) => {
             body::drain(incoming);
@@ -99,7 +97,7 @@ pub(crate) async fn put(
         }
     };
     let limit = state.options.manifest_limit;
-    let bytes = body::whole(incoming, "manifest", limit, state.options.body_timeout).await?;
+    let bytes = body::whole(incoming, "manifest", limit, Terms::of(&state.options)).await?;
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -209,18 +207,18 @@ fn bad_tag(text: &str) -> Refusal {
     .detail(json!({ "tag": text }))
 }
 
-fn tags_of(query: &Query<'_>) -> Result<Vec<Tag>, Refusal> {
+fn tags_of(query: &Query<'_>, most: usize) -> Result<Vec<Tag>, Refusal> {
     let mut tags = Vec::new();
     for text in query.all("tag") {
         let tag = Tag::parse(text).map_err(|_| bad_tag(&text.chars().take(200).collect::<String>()))?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
-        if tags.len() > MOST_TAGS {
+        if tags.len() > most {
             return Err(Refusal::new(
                 StatusCode::URI_TOO_LONG,
                 "UNSUPPORTED",
-                format!("one request sets at most {MOST_TAGS} tags"),
+                format!("one request sets at most {most} tags"),
             ));
         }
     }

@@ -325,6 +325,10 @@ pub(crate) async fn serve(state: &State) -> Answer {
     text.one("connections", "gauge", "Connections that are open.", metrics.connections.get());
     text.one("connections_total", "counter", "Connections that were let in.", metrics.accepted.get());
     metrics.refusals(&mut text);
+    text.family("limits_reached_total", "counter", "What was one too many, by the limit that it reached.");
+    for (name, count) in state.gate.counts() {
+        text.sample("", &[("limit", name)], count);
+    }
     text.family("writes_total", "counter", "Writes that are durable, by what they did.");
     for (name, counter) in What::NAMES.iter().zip(&metrics.written) {
         text.sample("", &[("event", name)], counter.get());

@@ -110,8 +110,10 @@ impl From<BodyError> for Refusal {
         match error {
             BodyError::TooLarge { what, limit } => Self::too_large(what, limit),
             BodyError::NoRoom => disk_space::full(),
-            BodyError::Stalled => Self::new(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", error.to_string())
-                .header(header::CONNECTION, HeaderValue::from_static("close")),
+            BodyError::Stalled | BodyError::TooSlow => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID", error.to_string())
+                    .header(header::CONNECTION, HeaderValue::from_static("close"))
+            }
             BodyError::Length { .. } => Self::bad_request("SIZE_INVALID", error.to_string()),
             BodyError::Broken(_) => Self::bad_request("BLOB_UPLOAD_INVALID", error.to_string()),
         }

@@ -22,6 +22,7 @@ use crate::audit::Audit;
 use crate::body::Coming;
 use crate::direct::{self, Rewound};
 use crate::disk_space::{self, DiskSpace};
+use crate::limits::{Limits, Taken};
 use crate::maintenance::{self, Collection};
 use crate::read_only::ReadOnly;
 use crate::references::ReferenceRules;
@@ -67,6 +68,8 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// Most connections at once; further ones wait.
     pub connections: usize,
+    /// What one client may take.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -89,6 +92,7 @@ impl Default for Options {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             connections: 8192,
+            limits: Limits::default(),
         }
     }
 }
@@ -174,21 +178,7 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, state, .. } = self;
         let graceful = GracefulShutdown::new();
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(state.options.header_timeout)
-            // A head larger than this is answered with 431.
-            .max_buf_size(256 << 10);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(64 << 10)
-            .max_concurrent_streams(256)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .keep_alive_interval(state.options.header_timeout);
+        let builder = connections_of(&state.options);
         let (stop, stopping) = watch::channel(());
         let connections = Arc::new(Semaphore::new(state.options.connections));
         let background = background(&state);
@@ -204,12 +194,16 @@ impl Server {
                 accepted = accept(&listener, &connections) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else { continue };
+            let Ok(counted) = state.gate.connection(peer.ip()) else {
+                tracing::debug!(%peer, "an address has too many connections");
+                continue;
+            };
             let state = state.clone();
             let builder = builder.clone();
             let watcher = graceful.watcher();
             let mut stopping = stopping.clone();
             tokio::spawn(async move {
-                let _permit = permit;
+                let _held = (permit, counted);
                 let _open = state.metrics.connections.one();
                 state.metrics.accepted.add(1);
                 let ended = if let Some(tls) = &state.options.tls {
@@ -220,6 +214,7 @@ impl Server {
                     if !begun {
                         return;
                     }
+                    let stream = Taken::new(stream, state.options.limits.write_timeout);
                     let handshake = tls.handshake().accept(stream);
                     let (stream, certificate) = tokio::select! {
                         made = tokio::time::timeout(state.options.header_timeout, handshake) => match made {
@@ -242,7 +237,7 @@ impl Server {
                     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
                 } else {
                     let Some((stream, read)) = direct::serve(stream, peer, &state, &mut stopping).await else { return };
-                    let stream = Rewound::new(read, stream);
+                    let stream = Rewound::new(read, Taken::new(stream, state.options.limits.write_timeout));
                     let service = service_fn(move |request: Request<Incoming>| {
                         service::serve(state.clone(), peer, request.map(Coming::from))
                     });
@@ -281,6 +276,37 @@ fn background(state: &Arc<State>) -> JoinSet<()> {
     }
     tasks
 }
+
+/// How connections are spoken over, and what each may cost.
+fn connections_of(options: &Options) -> auto::Builder<TokioExecutor> {
+    let limits = &options.limits;
+    // The gate looks at each head again, and says what is wrong with it; here is where it is not even read.
+    let head = limits.header_bytes.saturating_add(limits.url_length).saturating_add(32 * limits.header_count);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        // A head larger than this is answered with 431.
+        .max_buf_size(head.max(256 << 10));
+    if limits.header_count > HEADERS {
+        builder.http1().max_headers(limits.header_count);
+    }
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .keep_alive_interval(options.header_timeout)
+        // Who does not answer cannot be heard: in the middle of a head nothing else may be sent.
+        .keep_alive_timeout(options.header_timeout.min(Duration::from_secs(20)));
+    builder
+}
+
+/// How many headers hyper reads without having to be told.
+const HEADERS: usize = 100;
 
 /// How often the files of certificate and key are looked at.
 const LOOK: Duration = Duration::from_secs(10);

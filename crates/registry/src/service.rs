@@ -22,6 +22,7 @@ use crate::body::{Coming, Meter, RequestBody};
 use crate::disk_space::Watch;
 use crate::events::{Observer, Observers};
 use crate::exchange::{Exchange, Sent};
+use crate::limits::Gate;
 use crate::metrics::{self, Metrics};
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -40,6 +41,8 @@ pub(crate) struct State {
     /// How much room there is.
     pub(crate) disk: Arc<Watch>,
     draining: AtomicBool,
+    /// What clients may take, and took.
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl State {
@@ -54,7 +57,8 @@ impl State {
             observers.push(metrics.clone());
         }
         let observers = Observers::new(observers);
-        Self { content, options, observers, metrics, disk, draining: AtomicBool::new(false) }
+        let gate = Arc::new(Gate::new(options.limits.clone()));
+        Self { content, options, observers, metrics, disk, draining: AtomicBool::new(false), gate }
     }
 
     /// The server is about to stop.
@@ -73,6 +77,8 @@ pub(crate) async fn serve(
     peer: SocketAddr,
     request: Request<Coming>,
 ) -> Result<Response<Sent>, Never> {
+    let peer = state.gate.client(peer, request.headers());
+    let login = state.gate.is_login(&request);
     let mut exchange = Exchange::begin(&state, peer, &request);
     let answer = match handle(&state, &mut exchange, request).await {
         Ok(answer) => answer,
@@ -84,6 +90,9 @@ pub(crate) async fn serve(
             refusal.into()
         }
     };
+    if login {
+        state.gate.answered(peer.ip(), answer.status(), answer.headers());
+    }
     Ok(exchange.end(answer))
 }
 
@@ -116,16 +125,23 @@ async fn admit(
     parts: &Parts,
     announced: Option<u64>,
 ) -> Result<(Endpoint, Caller), Refusal> {
-    let endpoint = Endpoint::parse(parts.uri.path())?;
+    state.gate.head(parts)?;
+    let endpoint = Endpoint::parse(parts.uri.path());
+    // Whoever asks how the server is must not think it is down.
+    if !matches!(endpoint, Ok(Endpoint::Alive | Endpoint::Ready)) {
+        state.gate.arrival(exchange.peer.ip(), parts)?;
+    }
+    let endpoint = endpoint?;
     exchange.is_for(&endpoint);
-    // Limits by address belong here: before a password is looked at.
     let caller = match &endpoint {
         Endpoint::Registry(route) => access::admit(state.options.access.as_ref(), route, parts).await?,
         Endpoint::Metrics => admit_to_metrics(state, exchange, parts).await?,
         Endpoint::Alive | Endpoint::Ready | Endpoint::Token | Endpoint::TokenKeys => Caller::unlimited(),
     };
     exchange.actor = caller.name();
-    // Limits by identity belong here.
+    if !matches!(endpoint, Endpoint::Alive | Endpoint::Ready) {
+        state.gate.request(exchange.actor.as_deref(), exchange.peer.ip())?;
+    }
     let allowed = endpoint.methods();
     if !allowed.split(", ").any(|method| method == parts.method.as_str()) {
         return Err(Refusal::method(allowed));
@@ -189,7 +205,7 @@ async fn dispatch(
         },
         Route::Uploads(repository) => uploads::start(state, author(), repository, &query, incoming).await,
         Route::Upload(repository, id) => match *method {
-            Method::PATCH => uploads::append(state, repository, id, headers, incoming).await,
+            Method::PATCH => uploads::append(state, author(), repository, id, headers, incoming).await,
             Method::PUT => uploads::finish(state, author(), repository, id, &query, headers, incoming).await,
             Method::DELETE => uploads::cancel(state, repository, id).await,
             _ => uploads::status(state, repository, id).await,

@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::access::Action;
 use crate::answer::{Answer, CONTENT_DIGEST, Handled, answer};
 use crate::author::{Author, to_the_end};
-use crate::body::RequestBody;
+use crate::body::{BodyError, RequestBody, Terms};
 use crate::events::What;
+use crate::limits::Gate;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::service::State;
@@ -63,7 +64,12 @@ pub(crate) async fn start(
             }
         };
         let size = incoming.announced();
-        let source = body::source(incoming, state.options.body_timeout, None);
+        let terms = terms(state, 0);
+        if let Some(error) = terms.refuse(size) {
+            body::drain(incoming);
+            return Err(error.into());
+        }
+        let source = body::source(incoming, terms);
         let into = repository.clone();
         let blob = to_the_end(async move {
             let blob = author.content.put_blob(&into, &digest, size, source).await?;
@@ -77,7 +83,15 @@ pub(crate) async fn start(
         None => None,
         Some(text) => Some(text.parse::<Algorithm>().map_err(|error| Refusal::bad_digest(&error))?),
     };
-    let upload = state.content.start_upload(&repository, algorithm).await?;
+    let origin = author.origin();
+    let room = state.gate.session(&state.content, origin.actor.as_deref(), origin.peer).await?;
+    // To its end, or whoever goes away at once would have a session that nobody counts.
+    let upload = to_the_end(async move {
+        let upload = author.content.start_upload(&repository, algorithm).await?;
+        Gate::begun(room, &repository, &upload.id);
+        Ok::<_, ContentError>(upload)
+    })
+    .await?;
     Ok(session(StatusCode::ACCEPTED, &upload))
 }
 
@@ -165,9 +179,59 @@ async fn where_it_stands(state: &State, repository: &RepositoryId, id: &UploadId
     }
 }
 
+/// What a blob's bytes must keep to, of which there are some already.
+fn terms(state: &State, before: u64) -> Terms {
+    let terms = Terms::of(&state.options);
+    match state.options.limits.blob_size {
+        Some(limit) => terms.at_most("blob", before, limit),
+        None => terms,
+    }
+}
+
+/// What the next bytes of a session must keep to, and where they belong: where its size counts, nowhere else than where
+/// it stood when that was looked at.
+async fn more(
+    state: &State,
+    repository: &RepositoryId,
+    id: &UploadId,
+    at: Option<u64>,
+    announced: Option<u64>,
+) -> Result<(Terms, Option<u64>), ContentError> {
+    if state.options.limits.blob_size.is_none() {
+        return Ok((Terms::of(&state.options), at));
+    }
+    let stands = state.content.upload(repository, id).await?.offset;
+    let terms = terms(state, stands);
+    match terms.refuse(announced).filter(|_| at.is_none_or(|at| at == stands)) {
+        Some(error) => Err(ContentError::Source(Box::new(error))),
+        None => Ok((terms, at.or(Some(stands)))),
+    }
+}
+
+/// Looks at what became of a session: some failures are the end of it.
+async fn settle<T>(
+    author: &Author,
+    gate: &Gate,
+    repository: &RepositoryId,
+    id: &UploadId,
+    outcome: Result<T, ContentError>,
+) -> Result<T, ContentError> {
+    match &outcome {
+        Err(ContentError::Source(error)) if matches!(error.downcast_ref(), Some(BodyError::TooLarge { .. })) => {
+            // What is too large already becomes no smaller; a garbage collection takes what cannot be dropped now.
+            let _ = author.content.cancel_upload(repository, id).await;
+            gate.ended(id);
+        }
+        Err(ContentError::UploadUnknown(_) | ContentError::DigestMismatch { .. }) => gate.ended(id),
+        _ => {}
+    }
+    outcome
+}
+
 /// `PATCH`: adds a chunk, or a stream.
 pub(crate) async fn append(
     state: &State,
+    author: Author,
     repository: RepositoryId,
     id: Option<UploadId>,
     headers: &HeaderMap,
@@ -184,9 +248,22 @@ pub(crate) async fn append(
             return Err(where_it_stands(state, &repository, &id, refusal).await);
         }
     };
-    let source = body::source(incoming, state.options.body_timeout, length);
-    let (content, into, session_id) = (state.content.clone(), repository.clone(), id.clone());
-    let work = async move { content.append_upload(&into, &session_id, at, source).await };
+    let announced = length.or_else(|| incoming.announced());
+    let more = more(state, &repository, &id, at, announced).await;
+    let (into, session_id, gate) = (repository.clone(), id.clone(), state.gate.clone());
+    let work = async move {
+        let outcome = match more {
+            Ok((terms, at)) => {
+                let source = body::source(incoming, terms.exactly(length));
+                author.content.append_upload(&into, &session_id, at, source).await
+            }
+            Err(error) => {
+                body::drain(incoming);
+                Err(error)
+            }
+        };
+        settle(&author, &gate, &into, &session_id, outcome).await
+    };
     match to_the_end(work).await {
         Ok(upload) => Ok(session(StatusCode::ACCEPTED, &upload)),
         Err(refusal) => Err(where_it_stands(state, &repository, &id, refusal).await),
@@ -227,10 +304,22 @@ pub(crate) async fn finish(
             return Err(where_it_stands(state, &repository, &id, refusal).await);
         }
     };
-    let source = body::source(incoming, state.options.body_timeout, length);
-    let (into, session_id) = (repository.clone(), id.clone());
+    let announced = length.or_else(|| incoming.announced());
+    let more = more(state, &repository, &id, at, announced).await;
+    let (into, session_id, gate) = (repository.clone(), id.clone(), state.gate.clone());
     let work = async move {
-        let blob = author.content.finish_upload(&into, &session_id, at, Some(source), &digest).await?;
+        let outcome = match more {
+            Ok((terms, at)) => {
+                let source = body::source(incoming, terms.exactly(length));
+                author.content.finish_upload(&into, &session_id, at, Some(source), &digest).await
+            }
+            Err(error) => {
+                body::drain(incoming);
+                Err(error)
+            }
+        };
+        let blob = settle(&author, &gate, &into, &session_id, outcome).await?;
+        gate.ended(&session_id);
         author.wrote(&into, vec![pushed(&blob)]).await;
         Ok::<_, ContentError>(blob)
     };
@@ -243,9 +332,7 @@ pub(crate) async fn finish(
 /// `DELETE`: drops the session.
 pub(crate) async fn cancel(state: &State, repository: RepositoryId, id: Option<UploadId>) -> Handled {
     let id = id.ok_or_else(|| unknown(&repository))?;
-    if state.content.cancel_upload(&repository, &id).await? {
-        Ok(answer(StatusCode::NO_CONTENT).empty())
-    } else {
-        Err(unknown(&repository))
-    }
+    let was_there = state.content.cancel_upload(&repository, &id).await?;
+    state.gate.ended(&id);
+    if was_there { Ok(answer(StatusCode::NO_CONTENT).empty()) } else { Err(unknown(&repository)) }
 }

@@ -14,7 +14,7 @@ use crate::access::scope::{self, Entry};
 use crate::access::tokens::{Subject, TokenServer};
 use crate::access::{Access, Proven};
 use crate::answer::{Handled, answer};
-use crate::body::{self, RequestBody};
+use crate::body::{self, RequestBody, Terms};
 use crate::query::Query;
 use crate::refusal::Refusal;
 
@@ -108,7 +108,7 @@ async fn by_form(
     parts: &http::request::Parts,
     incoming: RequestBody,
 ) -> Result<Asked, Refusal> {
-    let bytes: Bytes = body::whole(incoming, "form", FORM, options.body_timeout).await?;
+    let bytes: Bytes = body::whole(incoming, "form", FORM, Terms::of(options)).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad("the form is not UTF-8"))?;
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     stopping: &mut watch::Receiver<()>,
 ) -> Option<(TcpStream, Bytes)> {
     let mut buffer = BytesMut::with_capacity(HEAD);
-    let mut sender = Sender::new(state.options.body_timeout);
+    let mut sender = Sender::new(state.options.limits.write_timeout);
     let mut stop = std::pin::pin!(stopping.changed());
     let mut idle = Idle::new(state.options.header_timeout);
     loop {
