@@ -33,6 +33,7 @@ mod server;
 mod service;
 mod tls;
 mod uploads;
+mod webhooks;
 
 pub use access::{
     Access, Action, External, Identities, Identity, IdentityError, IssuerError, IssuerOptions, Issuers, KeyError,
@@ -49,3 +50,6 @@ pub use read_only::ReadOnly;
 pub use references::{PatternError, ReferenceRules};
 pub use server::{Options, Server, ServerError};
 pub use tls::{SelfSigned, Tls, TlsError};
+pub use webhooks::{
+    Allowed, AllowedError, Endpoint, EndpointError, QueueCounts, WebhookError, WebhookOptions, Webhooks,
+};

@@ -329,6 +329,9 @@ pub(crate) async fn serve(state: &State) -> Answer {
     for (name, count) in state.gate.counts() {
         text.sample("", &[("limit", name)], count);
     }
+    if let Some(webhooks) = &state.options.webhooks {
+        webhooks.expose(&mut text);
+    }
     text.family("writes_total", "counter", "Writes that are durable, by what they did.");
     for (name, counter) in What::NAMES.iter().zip(&metrics.written) {
         text.sample("", &[("event", name)], counter.get());

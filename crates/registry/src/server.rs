@@ -28,6 +28,7 @@ use crate::read_only::ReadOnly;
 use crate::references::ReferenceRules;
 use crate::service::{self, State};
 use crate::tls::Tls;
+use crate::webhooks::Webhooks;
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ pub struct Options {
     pub connections: usize,
     /// What one client may take.
     pub limits: Limits,
+    /// Who is told what was written.
+    pub webhooks: Option<Webhooks>,
 }
 
 impl Default for Options {
@@ -93,6 +96,7 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(30),
             connections: 8192,
             limits: Limits::default(),
+            webhooks: None,
         }
     }
 }
@@ -182,6 +186,7 @@ impl Server {
         let (stop, stopping) = watch::channel(());
         let connections = Arc::new(Semaphore::new(state.options.connections));
         let background = background(&state);
+        let couriers = state.options.webhooks.as_ref().and_then(Webhooks::start);
         let end = async {
             shutdown.await;
             state.drain();
@@ -254,6 +259,9 @@ impl Server {
         let patience = state.options.drain_timeout;
         if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
+        }
+        if let Some(couriers) = couriers {
+            couriers.drain().await;
         }
         if let Some(log) = &state.options.access_log {
             log.flush().await;

@@ -56,6 +56,9 @@ impl State {
         if options.metrics {
             observers.push(metrics.clone());
         }
+        if let Some(webhooks) = &options.webhooks {
+            observers.push(Arc::new(webhooks.clone()));
+        }
         let observers = Observers::new(observers);
         let gate = Arc::new(Gate::new(options.limits.clone()));
         Self { content, options, observers, metrics, disk, draining: AtomicBool::new(false), gate }
