@@ -86,6 +86,8 @@ pub enum ReferencePolicy {
     /// All of them, but for a subject and for layers that registries need not hold.
     #[default]
     Strict,
+    /// All blobs, and at least one of the children of an index: for mirrors that hold some platforms only.
+    Platforms,
     /// What is not there may come later, or never: children of an index, and blobs too. What is there must have the
     /// size that is stated.
     Sparse,

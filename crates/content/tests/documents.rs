@@ -68,6 +68,24 @@ async fn everything_that_is_missing_is_named() {
 }
 
 #[tokio::test]
+async fn a_mirror_may_hold_some_platforms_only_but_not_none_and_not_in_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let app = repository("app");
+    let here = push(&store, &app, None, 100, 5).await;
+    let gone = manifest(&noise(10, 1), &[]);
+    let mut platforms = PutOptions::default();
+    platforms.references = ReferencePolicy::Platforms;
+    assert!(store.put_document(&app, &index(&[&here, &gone]), &platforms).await.unwrap().created);
+    for refused in [index(&[&gone]), gone] {
+        let error = store.put_document(&app, &refused, &platforms).await.unwrap_err();
+        assert!(matches!(error, ContentError::References(_)), "{error}");
+    }
+    assert!(store.put_document(&app, &index(&[]), &platforms).await.unwrap().created);
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
 async fn a_blob_that_comes_after_its_manifest_belongs_to_it() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;

@@ -153,13 +153,21 @@ impl Edges {
                 }
             }
             View::Index(index) => {
+                let mut missing = Vec::new();
                 for descriptor in &index.manifests {
                     edges.children.insert(descriptor.digest.clone());
                     let held = edges.child(connection, repository, descriptor)?
                         || edges.blob(connection, repository, descriptor)?;
-                    if held || policy == ReferencePolicy::Sparse {
-                        continue;
+                    if !held {
+                        missing.push(descriptor);
                     }
+                }
+                let enough = match policy {
+                    ReferencePolicy::Strict => missing.is_empty(),
+                    ReferencePolicy::Platforms => missing.len() < index.manifests.len(),
+                    ReferencePolicy::Sparse => true,
+                };
+                for descriptor in missing.into_iter().filter(|_| !enough) {
                     let reason = match descriptor.media_type.kind() {
                         MediaKind::Index | MediaKind::Manifest => ReferenceReason::MissingDocument,
                         _ => ReferenceReason::MissingBlob,
