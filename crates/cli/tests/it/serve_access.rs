@@ -198,6 +198,7 @@ fn elsewhere_than_on_loopback_it_wants_to_know_who_may() {
     std::fs::write(user.path("work/users"), line).unwrap();
     let mut server = Running::start(&user, "serve --listen 0.0.0.0:0 --htpasswd users");
     assert!(server.line().starts_with("listening on http://0.0.0.0:"));
+    assert!(server.line().starts_with("note: passwords come as they are"));
     server.signal("TERM");
     assert_eq!(server.end().0, Some(0));
 }

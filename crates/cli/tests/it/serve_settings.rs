@@ -113,7 +113,7 @@ fn a_variable_or_flag_with_a_wrong_value_is_named() {
     user.set("POLYARCH_SERVE_REFERENCES", "lax");
     user.words("serve --print-config").fails_with(
         2,
-        "error: failed to read the variable `POLYARCH_SERVE_REFERENCES`: expected `strict` or `sparse`, found `lax`\n",
+        "error: failed to read the variable `POLYARCH_SERVE_REFERENCES`: expected `strict`, `platforms` or `sparse`, found `lax`\n",
     );
 }
 
@@ -227,4 +227,54 @@ fn who_is_vouched_for_by_others_needs_rules() {
         2,
         "error: certificates of clients without TLS\nhint: give the server one with `--tls-cert` and `--tls-key`\n",
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_one_client_may_take_is_limited() {
+    let user = Sandbox::new();
+    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    let line = "serve --listen 127.0.0.1:0 --data registry --blob-size 10B";
+    let mut server = Running::start(&user, line);
+    let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
+    let refused = user.polyarch(&["pack", "--push", "-t", &format!("{host}/app:v1"), "linux/amd64=amd64"]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("413; SIZE_INVALID"), "{}", refused.shown());
+    let refused = user.words("serve --listen 127.0.0.1:0 --trusted-proxy nearby");
+    assert_eq!(refused.code, Some(2), "{}", refused.shown());
+    assert!(refused.stderr.starts_with("error: failed to trust a proxy: `nearby` is no address"), "{}", refused.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn others_are_told_what_was_written() {
+    let user = Sandbox::new();
+    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    std::fs::write(user.path("work/url"), format!("{url}\n")).unwrap();
+    std::fs::write(user.path("work/secret"), "sixteen bytes or more\n").unwrap();
+    std::fs::write(
+        user.path("work/p.toml"),
+        "[[webhooks]]\nurl-file = \"url\"\nsecret-file = \"secret\"\nevents = [\"manifest-pushed\"]\n",
+    )
+    .unwrap();
+    let line = "serve --listen 127.0.0.1:0 --data registry --config p.toml";
+    let refused = user.words(line);
+    assert_eq!(refused.code, Some(2), "{}", refused.shown());
+    assert!(refused.stderr.contains("`webhook-allow` can list it"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("/hook"), "{}", refused.stderr);
+
+    let mut server = Running::start(&user, &format!("{line} --webhook-allow 127.0.0.0/8"));
+    let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
+    user.polyarch(&["pack", "--push", "-t", &format!("{host}/app:v1"), "linux/amd64=amd64"]).success();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&request).contains("manifest-pushed") {
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&request));
+        request.extend_from_slice(&buffer[..length]);
+    }
+    let request = String::from_utf8_lossy(&request).into_owned();
+    assert!(request.starts_with("POST /hook HTTP/1.1\r\n") && request.contains("polyarch-signature: t="), "{request}");
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::lists::{IssuerSettings, RepositorySettings};
-use super::value::{Address, AuditSync, KeyAlgorithm, Kind, LogFormat, OrOff, Raw, References, Size, Target, Value};
+use super::lists::{IssuerSettings, RepositorySettings, WebhookSettings};
+use super::value::{
+    Address, AuditSync, Count, ForwardedBy, KeyAlgorithm, Kind, LogFormat, OrOff, Raw, References, Size, Target, Value,
+};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,8 @@ macro_rules! catalogue {
             pub repositories: Vec<RepositorySettings>,
             /// Whose tokens are taken.
             pub issuers: Vec<IssuerSettings>,
+            /// Who is told what was written.
+            pub webhooks: Vec<WebhookSettings>,
         }
 
         /// Every setting, in the order of the documentation.
@@ -115,6 +119,7 @@ macro_rules! catalogue {
                     },)+)+
                     repositories: Vec::new(),
                     issuers: Vec::new(),
+                    webhooks: Vec::new(),
                 }
             }
         }
@@ -163,10 +168,12 @@ catalogue! {
             "Let anybody who can reach this machine read and write";
         read_only: bool, "read-only", "read-only", "", "false",
             "Refuse whatever would write, for now";
-        references: References, "references", "references", "POLICY", "strict",
-            "What a manifest refers to: strict: it must be there; sparse: it may come later, or never";
+        references: References, "references", "references", "strict|platforms|sparse", "strict",
+            "What of a manifest's references must be there: all (strict), blobs and at least one manifest of an index (platforms), nothing (sparse)";
         manifest_limit: Size, "manifest-limit", "manifest-limit", "SIZE", "4MiB",
             "Largest manifest";
+        webhook_allow: Vec<String>, "webhook-allow", "webhook-allow", "HOST|RANGE", "",
+            "Where webhooks may post although it is not public, or without TLS: `hooks.internal:8080`, `10.0.0.0/8`";
     }
     "tls" {
         tls_cert: Option<PathBuf>, "cert", "tls-cert", "FILE", "",
@@ -235,12 +242,36 @@ catalogue! {
             "What would leave less free space than this is refused; reads and deletions go on";
     }
     "limits" {
-        connections: u64, "connections", "connections", "NUMBER", "8192",
+        requests: OrOff<Count>, "requests-per-second", "requests-per-second", "NUMBER|off", "off",
+            "Requests of one identity, or of one address where nobody is known; more are answered with 429";
+        burst: Option<Count>, "burst", "burst", "NUMBER", "",
+            "How many of these may come at once after a pause. Without it: as many as in a second";
+        address_requests: OrOff<Count>, "address-requests-per-second", "address-requests-per-second", "NUMBER|off", "off",
+            "Requests of one address, whoever they say they are";
+        address_burst: Option<Count>, "address-burst", "address-burst", "NUMBER", "",
+            "How many of these may come at once after a pause. Without it: as many as in a second";
+        failed_logins: OrOff<Count>, "failed-logins-per-minute", "failed-logins-per-minute", "NUMBER|off", "60",
+            "Wrong passwords and tokens of one address, 100 at once; then it is sent away unheard";
+        sessions: OrOff<Count>, "sessions", "sessions", "NUMBER|off", "10000",
+            "Upload sessions that one identity or address may have open";
+        blob_size: OrOff<Size>, "blob-size", "blob-size", "SIZE|off", "off",
+            "Largest blob";
+        body_pace: OrOff<Size>, "body-pace", "body-pace", "SIZE|off", "1KiB",
+            "Fewest bytes a second of a request's body, over a minute";
+        connections_per_address: OrOff<Count>, "connections-per-address", "connections-per-address", "NUMBER|off", "off",
+            "Most connections of one address; further ones are closed";
+        trusted_proxies: Vec<String>, "trusted-proxies", "trusted-proxy", "ADDRESS|RANGE", "",
+            "Proxies whose word is taken on which address a request came from";
+        forwarded_header: ForwardedBy, "forwarded-header", "forwarded-header", "x-forwarded-for|forwarded", "x-forwarded-for",
+            "The header in which they say it";
+        connections: Count, "connections", "connections", "NUMBER", "8192",
             "Most connections at once; further ones wait";
         header_timeout: Duration, "header-timeout", "header-timeout", "DURATION", "60s",
             "How long a client may take to send a request's head, and be idle between two";
         body_timeout: Duration, "body-timeout", "body-timeout", "DURATION", "60s",
             "How long nothing may come of a request's body";
+        write_timeout: Duration, "write-timeout", "write-timeout", "DURATION", "2m",
+            "How long a client may take nothing of what it is sent";
         drain_delay: Duration, "drain-delay", "drain-delay", "DURATION", "0s",
             "How long the server goes on when it is told to stop, with `/readyz` saying so, for load balancers to see";
         drain_timeout: Duration, "drain-timeout", "drain-timeout", "DURATION", "30s",

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::catalogue::{SETTINGS, Setting};
 use super::error::Place;
-use super::lists::{IssuerSettings, Key, Listed, RepositorySettings, TABLES};
+use super::lists::{IssuerSettings, Key, Listed, RepositorySettings, TABLES, WebhookSettings};
 use super::value::Raw;
 use crate::shown::Shown;
 
@@ -32,6 +32,7 @@ pub(super) struct Contents {
     pub(super) entries: Vec<Entry>,
     pub(super) repositories: Vec<RepositorySettings>,
     pub(super) issuers: Vec<IssuerSettings>,
+    pub(super) webhooks: Vec<WebhookSettings>,
 }
 
 /// Reads all of a file. Relative paths in tables that may be there several times are below `directory`.
@@ -45,12 +46,13 @@ pub(super) fn read(text: &str, directory: &Path) -> Result<Contents, Wrong> {
     for (key, value) in document.get_ref() {
         let place = Place::at(text, key.span().start);
         let name: &str = key.get_ref();
-        if name == RepositorySettings::TABLE {
-            contents.repositories = list(text, value.get_ref(), place, directory)?;
-            continue;
+        match name {
+            RepositorySettings::TABLE => contents.repositories = list(text, value.get_ref(), place, directory)?,
+            IssuerSettings::TABLE => contents.issuers = list(text, value.get_ref(), place, directory)?,
+            WebhookSettings::TABLE => contents.webhooks = list(text, value.get_ref(), place, directory)?,
+            _ => {}
         }
-        if name == IssuerSettings::TABLE {
-            contents.issuers = list(text, value.get_ref(), place, directory)?;
+        if TABLES.contains(&name) {
             continue;
         }
         let is_table = SETTINGS.iter().any(|setting| !setting.table.is_empty() && setting.table == name);

@@ -1,6 +1,6 @@
 //! Tables that may be there several times. They stand in the file alone: no flag could say as much.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::value::{FileOrAddress, Raw, References, Value};
 
@@ -92,5 +92,17 @@ listed! {
     }
 }
 
+listed! {
+    /// Somebody who is told what was written.
+    WebhookSettings, "webhooks",
+    "Somebody who is told what was written, by a `POST` for each event" {
+        url: Option<String>, "url", false, "", "Where to post; only to public addresses and with TLS, unless `webhook-allow` says otherwise. This or `url-file` is needed";
+        url_file: Option<PathBuf>, "url-file", false, "", "A file with the URL, where that is a secret";
+        secret_file: Option<PathBuf>, "secret-file", false, "", "A file with the secret that signs what is posted. Without it nothing is signed";
+        events: Vec<String>, "events", false, "", "Only these: `manifest-pushed`, `tag-moved`, `tag-deleted`, `manifest-deleted`. Without it all";
+        repositories: Vec<String>, "repositories", false, "", "Only these repositories: names, or patterns as in a policy. Without it all";
+    }
+}
+
 /// Names of all such tables.
-pub(super) const TABLES: &[&str] = &[RepositorySettings::TABLE, IssuerSettings::TABLE];
+pub(super) const TABLES: &[&str] = &[RepositorySettings::TABLE, IssuerSettings::TABLE, WebhookSettings::TABLE];

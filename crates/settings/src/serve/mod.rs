@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 pub use catalogue::{Given, Origin, SETTINGS, ServeSettings, Setting};
 pub use error::{Place, ServeSettingsError};
-pub use lists::{IssuerSettings, RepositorySettings};
+pub use lists::{IssuerSettings, RepositorySettings, WebhookSettings};
 pub use value::{
-    Address, AuditSync, FileOrAddress, KeyAlgorithm, Kind, LogFormat, OrOff, References, Size, Target, duration, size,
+    Address, AuditSync, Count, FileOrAddress, ForwardedBy, KeyAlgorithm, Kind, LogFormat, OrOff, References, Size,
+    Target, duration, size,
 };
 pub use write::{settings_page, variables_table};
 
@@ -53,12 +54,12 @@ impl ServeSettings {
         let pairs = self.written().into_iter().zip(other.written());
         let changed = pairs.filter(|((_, new, _), (_, old, _))| new != old);
         let mut names: Vec<String> = changed.map(|((setting, ..), _)| setting.name()).collect();
-        if self.repositories != other.repositories {
-            names.push("repositories".to_owned());
-        }
-        if self.issuers != other.issuers {
-            names.push("issuers".to_owned());
-        }
+        let lists = [
+            ("repositories", self.repositories != other.repositories),
+            ("issuers", self.issuers != other.issuers),
+            ("webhooks", self.webhooks != other.webhooks),
+        ];
+        names.extend(lists.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name.to_owned()));
         names
     }
 
@@ -109,6 +110,7 @@ impl ServeSettings {
         let contents = file::read(text, parent).map_err(wrong)?;
         self.repositories = contents.repositories;
         self.issuers = contents.issuers;
+        self.webhooks = contents.webhooks;
         for file::Entry { flag, raw, place } in contents.entries {
             let origin = Origin::File { line: place.line };
             self.set(flag, &raw, parent, origin).map_err(|reason| wrong(file::Wrong { place, reason }))?;

@@ -35,7 +35,7 @@ fn a_flag_wins_over_a_variable_wins_over_the_file_wins_over_the_default() {
     assert_eq!(settings.body_timeout.origin, Origin::Variable("POLYARCH_SERVE_BODY_TIMEOUT".to_owned()));
     assert_eq!(*settings.drain_timeout, Duration::from_secs(360));
     assert_eq!(settings.drain_timeout.origin, Origin::Flag("drain-timeout"));
-    assert_eq!(settings.connections.value, 8192);
+    assert_eq!(settings.connections.value.0.get(), 8192);
     assert_eq!(settings.connections.origin, Origin::Default);
     assert_eq!(*settings.data, PathBuf::from("/h/.local/share/polyarch"));
 }
@@ -82,7 +82,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
             "line 2, column 1: unknown key `nam` in `[[repositories]]`; did you mean `name`?",
         ),
         ("\n[[repositories]]\nname = \"a\"", "line 2, column 1: `[[repositories]]` needs `references`"),
-        ("[[repositories]]\nreferences = 1", "line 2, column 1: expected `strict` or `sparse`"),
+        ("[[repositories]]\nreferences = 1", "line 2, column 1: expected `strict`, `platforms` or `sparse`"),
         ("[[repositorys]]\n", "line 1, column 3: unknown key `repositorys`; did you mean `repositories`?"),
         ("[tls]\nnames = [1]", "line 2, column 1: expected a list of texts, not a list of something else"),
     ] {
@@ -96,11 +96,11 @@ fn what_is_not_understood_is_refused_with_its_place() {
     assert!(broken.starts_with("read the settings file `/etc/p.toml`: line 1, column "), "{broken}");
     assert_eq!(
         read("", &[("POLYARCH_SERVE_REFERENCES", "lax")], &[]).unwrap_err(),
-        "read the variable `POLYARCH_SERVE_REFERENCES`: expected `strict` or `sparse`, found `lax`"
+        "read the variable `POLYARCH_SERVE_REFERENCES`: expected `strict`, `platforms` or `sparse`, found `lax`"
     );
     assert_eq!(
         read("", &[], &[("connections", "many")]).unwrap_err(),
-        "read the flag `--connections`: expected a number, found `many`"
+        "read the flag `--connections`: expected a number from 1 on, found `many`"
     );
 }
 

@@ -1,6 +1,7 @@
 //! Kinds of values: how each is written in a file, a variable or a flag.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,13 +88,23 @@ impl Value for bool {
     }
 }
 
-impl Value for u64 {
+/// A number from 1 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub NonZeroU32);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(NonZeroU32::MIN)
+    }
+}
+
+impl Value for Count {
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "expected a number".to_owned())
+        text.parse().map(Self).map_err(|_| "expected a number from 1 on".to_owned())
     }
 
     fn toml(&self) -> Option<String> {
-        Some(self.to_string())
+        Some(self.0.to_string())
     }
 }
 
@@ -351,6 +362,8 @@ words! {
     References {
         /// All.
         Strict = "strict",
+        /// Blobs, and at least one of the manifests of an index.
+        Platforms = "platforms",
         /// None: what is not there may come later, or never.
         Sparse = "sparse",
     }
@@ -387,6 +400,16 @@ words! {
         Rs256 = "RS256",
         /// Ed25519.
         EdDsa = "EdDSA",
+    }
+}
+
+words! {
+    /// The header in which proxies say where a request came from.
+    ForwardedBy {
+        /// `X-Forwarded-For`.
+        XForwardedFor = "x-forwarded-for",
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
     }
 }
 
@@ -535,7 +558,7 @@ mod tests {
         );
         assert_eq!(bool::from_raw(&Raw::Text("yes".into())).unwrap_err(), "expected `true` or `false`, not a text");
         assert_eq!(PathBuf::from_raw(&Raw::Integer(3)).unwrap_err(), "expected a path, not a number");
-        assert_eq!(References::from_text("lax").unwrap_err(), "expected `strict` or `sparse`");
+        assert_eq!(References::from_text("lax").unwrap_err(), "expected `strict`, `platforms` or `sparse`");
         assert_eq!(OrOff::<Duration>::from_text("off"), Ok(OrOff(None)));
     }
 

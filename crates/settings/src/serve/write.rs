@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::catalogue::{Origin, SETTINGS, ServeSettings};
 use super::error::ServeSettingsError;
-use super::lists::{IssuerSettings, Listed, RepositorySettings};
+use super::lists::{IssuerSettings, Listed, RepositorySettings, WebhookSettings};
 use super::value::Kind;
 
 impl ServeSettings {
@@ -48,6 +48,7 @@ impl ServeSettings {
         let comment = comment.replace(char::is_control, "");
         list(&mut text, &self.repositories, &comment);
         list(&mut text, &self.issuers, &comment);
+        list(&mut text, &self.webhooks, &comment);
         Ok(text)
     }
 }
@@ -100,6 +101,7 @@ pub fn settings_page() -> String {
     }
     list_page::<RepositorySettings>(&mut text);
     list_page::<IssuerSettings>(&mut text);
+    list_page::<WebhookSettings>(&mut text);
     text
 }
 

@@ -66,6 +66,9 @@ async fn serve(
         Some(socket) => Server::from_listener(socket, options, content)?,
         None => Server::bind(settings.listen.0.as_str(), options, content).await?,
     };
+    if settings.htpasswd.is_some() && scheme == "http" && !server.local_addr().ip().is_loopback() {
+        notes.push("passwords come as they are: name a certificate, or put a proxy before it that ends TLS".to_owned());
+    }
     let address = format!("{scheme}://{}", server.local_addr());
     context.output.note(format_args!("listening on {address}"));
     systemd.tell(&format!("READY=1\nSTATUS=listening on {address}"));

@@ -1,16 +1,22 @@
 //! From settings to what the registry server takes.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use content::{GcOptions, ReferencePolicy};
 use registry::{
-    Access, AccessLog, AccessLogFormat, Audit, Collection, IssuerOptions, Issuers, KeyError, LogError, Options,
-    ReadOnly, ReferenceRules, SigningKey, Tls, TokenAlgorithm, TokenOptions, TokenServer,
+    Access, AccessLog, AccessLogFormat, Allowed, Audit, Collection, Endpoint, EndpointError, ForwardedHeader,
+    IssuerOptions, Issuers, KeyError, Limits, LogError, Network, Options, Pace, Rate, ReadOnly, ReferenceRules,
+    SigningKey, Tls, TokenAlgorithm, TokenOptions, TokenServer, WebhookOptions, Webhooks,
 };
-use settings::serve::{AuditSync, KeyAlgorithm, LogFormat, OrOff, References, ServeSettings, Size, Target};
+use settings::serve::{
+    AuditSync, Count, ForwardedBy, KeyAlgorithm, LogFormat, OrOff, References, ServeSettings, Size, Target,
+};
 use settings::{Environment, TrustRoots};
 
 use super::access::AccessFiles;
-use super::certificate;
 use super::reload::Reloads;
+use super::{certificate, failed};
 use crate::exit::Exit;
 use crate::output::{Failure, Outcome};
 
@@ -28,7 +34,9 @@ pub(super) fn make(settings: &ServeSettings, environment: &Environment) -> Outco
     let threshold = |size: OrOff<Size>| size.0.map_or(0, |size| size.0);
     options.disk_space.warn_below = threshold(*settings.warn_below);
     options.disk_space.refuse_below = threshold(*settings.refuse_below);
-    options.connections = usize::try_from(*settings.connections).unwrap_or(usize::MAX);
+    options.connections = usize::try_from(settings.connections.0.get()).unwrap_or(usize::MAX);
+    options.limits = limits(settings)?;
+    options.webhooks = webhooks(settings)?;
     options.header_timeout = *settings.header_timeout;
     options.body_timeout = *settings.body_timeout;
     options.drain_delay = *settings.drain_delay;
@@ -47,6 +55,7 @@ pub(super) fn make(settings: &ServeSettings, environment: &Environment) -> Outco
 fn policy(references: References) -> ReferencePolicy {
     match references {
         References::Strict => ReferencePolicy::Strict,
+        References::Platforms => ReferencePolicy::Platforms,
         References::Sparse => ReferencePolicy::Sparse,
     }
 }
@@ -95,9 +104,6 @@ fn check(settings: &ServeSettings) -> Outcome {
             "others say who somebody is, and no policy says what they may do: they could do nothing",
             "name the rules with `--policy`",
         );
-    }
-    if settings.connections.value == 0 {
-        return contradiction("no connection is allowed by `limits.connections`", "allow at least 1");
     }
     Ok(())
 }
@@ -184,6 +190,82 @@ pub(super) fn signing_key(settings: &ServeSettings) -> Result<SigningKey, KeyErr
     }
 }
 
+/// What one client may take.
+fn limits(settings: &ServeSettings) -> Outcome<Limits> {
+    let rate = |count: OrOff<Count>, burst: Option<Count>| {
+        let rate = Rate::per_second(count.0?.0);
+        Some(burst.map_or(rate, |burst| rate.with_burst(burst.0)))
+    };
+    let count = |count: OrOff<Count>| count.0.map(|count| count.0);
+    let mut limits = Limits::default();
+    limits.requests = rate(*settings.requests, *settings.burst);
+    limits.address_requests = rate(*settings.address_requests, *settings.address_burst);
+    limits.failed_logins =
+        count(*settings.failed_logins).map(|count| Rate::per_minute(count).with_burst(FAILED_AT_ONCE));
+    limits.sessions = count(*settings.sessions);
+    limits.connections_per_address = count(*settings.connections_per_address);
+    limits.blob_size = settings.blob_size.0.map(|size| size.0);
+    limits.body_pace = settings
+        .body_pace
+        .0
+        .map(|size| Pace { bytes_per_second: u32::try_from(size.0).unwrap_or(u32::MAX), window: PACE_WINDOW });
+    limits.write_timeout = *settings.write_timeout;
+    for proxy in &settings.trusted_proxies.value {
+        let network = proxy.parse::<Network>();
+        let network = network.map_err(|error| Failure::usage(format!("failed to trust a proxy: {error}")))?;
+        limits.proxies.networks.push(network);
+    }
+    limits.proxies.header = match *settings.forwarded_header {
+        ForwardedBy::XForwardedFor => ForwardedHeader::XForwardedFor,
+        ForwardedBy::Forwarded => ForwardedHeader::Forwarded,
+    };
+    Ok(limits)
+}
+
+/// Failed logins that one address may have after a pause.
+const FAILED_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
+/// Over how much time of waiting the pace of a body is looked at.
+const PACE_WINDOW: Duration = Duration::from_secs(60);
+
+/// Who is told what was written.
+fn webhooks(settings: &ServeSettings) -> Outcome<Option<Webhooks>> {
+    if settings.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let refused = |error: EndpointError| Failure::usage(error.to_string());
+    let mut endpoints = Vec::new();
+    for webhook in &settings.webhooks {
+        let url = match (&webhook.url, &webhook.url_file) {
+            (Some(url), None) => url.clone(),
+            (None, Some(path)) => std::fs::read_to_string(path)
+                .map_err(|error| failed(format_args!("read the URL of a webhook `{}`", path.display()), &error))?,
+            _ => return Err(Failure::usage("a webhook needs one of `url` and `url-file`")),
+        };
+        let mut endpoint = Endpoint::new(url.trim()).map_err(refused)?;
+        if let Some(path) = &webhook.secret_file {
+            endpoint = endpoint.with_secret_file(path).map_err(refused)?;
+        }
+        if !webhook.events.is_empty() {
+            endpoint = endpoint.with_events(&webhook.events).map_err(refused)?;
+        }
+        if !webhook.repositories.is_empty() {
+            endpoint = endpoint.with_repositories(&webhook.repositories).map_err(refused)?;
+        }
+        endpoints.push(endpoint);
+    }
+    let mut options = WebhookOptions::default();
+    for allowed in &settings.webhook_allow.value {
+        let allowed = allowed.parse::<Allowed>();
+        options
+            .allow
+            .push(allowed.map_err(|error| Failure::usage(format!("failed to read `webhook-allow`: {error}")))?);
+    }
+    options.journal = Some(settings.data.join("webhooks"));
+    certificate::make_directory(&settings.data)?;
+    let open = Webhooks::open(endpoints, options);
+    open.map(Some).map_err(|error| Failure::usage(error.to_string()))
+}
+
 fn token_server(settings: &ServeSettings) -> Outcome<TokenServer> {
     certificate::make_directory(&settings.data)?;
     let key = signing_key(settings).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
@@ -228,7 +310,6 @@ mod tests {
         for failure in [
             refused(|settings| settings.tls_cert.value = Some("x".into())),
             refused(|settings| settings.tls_key.value = Some("x".into())),
-            refused(|settings| settings.connections.value = 0),
             refused(|settings| settings.client_ca.value = Some("x".into())),
             refused(|settings| settings.issuers = vec![IssuerSettings::default()]),
             refused(|settings| {
