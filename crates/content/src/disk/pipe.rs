@@ -131,8 +131,16 @@ impl<W: Worker> Pipe<W> {
 
 impl<W> Drop for Pipe<W> {
     fn drop(&mut self) {
+        let mut line = self.shared.line();
         // Nobody wants what still waits.
-        self.shared.line().waiting.clear();
+        line.waiting.clear();
+        // The thread that had the worker last may hold on to the line for a moment. What the worker has, a file that is
+        // locked, must not stay with it.
+        if matches!(line.worker, Place::Here(_)) {
+            let worker = std::mem::replace(&mut line.worker, Place::Gone(None));
+            drop(line);
+            drop(worker);
+        }
     }
 }
 
@@ -212,6 +220,29 @@ mod tests {
         }
         assert_eq!(pipe.finish().await.unwrap().bytes, (0..50).collect::<Vec<u8>>());
         assert!(pipe.push(batch(0)).await.is_err());
+    }
+
+    /// Keeps something, as a file keeps its lock.
+    struct Keeper(#[allow(dead_code)] Arc<()>);
+
+    impl Worker for Keeper {
+        fn take(&mut self, _batch: &[Bytes]) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_its_worker_keeps_is_let_go_with_the_pipe() {
+        let kept = Arc::new(());
+        for byte in 0..255 {
+            let pipe = Pipe::new(Keeper(kept.clone()));
+            for _ in 0..20 {
+                pipe.push(batch(byte)).await.unwrap();
+                pipe.settle().await.unwrap();
+            }
+            drop(pipe);
+            assert_eq!(Arc::strong_count(&kept), 1);
+        }
     }
 
     #[tokio::test]
