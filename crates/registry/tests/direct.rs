@@ -132,7 +132,7 @@ async fn requests_that_come_together_are_answered_in_order_whichever_way_they_go
 #[tokio::test]
 async fn who_takes_nothing_of_a_file_is_left() {
     let mut options = polyarch_registry::Options::default();
-    options.body_timeout = Duration::from_millis(300);
+    options.limits.write_timeout = Duration::from_millis(300);
     let registry = Registry::with(options).await;
     let digest = registry.blob("app", &bytes(32 << 20)).await;
     let mut stream = registry.connect().await;
