@@ -3,11 +3,12 @@
 //! Each method is one transaction. What it says was done is durable when it returns, unless its text says otherwise.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use image::{Algorithm, Digest, Document, DocumentError, MediaType, Tag, Target};
+use image::{Algorithm, Descriptor, Digest, Document, DocumentError, MediaType, Platform, Tag, Target};
 
 use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed, GcItem, GcOptions, GcReport};
 use crate::history::TagMove;
@@ -80,17 +81,36 @@ pub struct Referrer {
 }
 
 /// What of a document's references must be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+///
+/// Blobs of an image must be there always, but for layers that registries need not hold; a subject need never be there.
+/// The policies differ in the children of an index. A child that is there must have the size that is stated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ReferencePolicy {
-    /// All of them, but for a subject and for layers that registries need not hold.
+    /// All children.
     #[default]
     Strict,
-    /// All blobs, and at least one of the children of an index: for mirrors that hold some platforms only.
-    Platforms,
-    /// What is not there may come later, or never: children of an index, and blobs too. What is there must have the
-    /// size that is stated.
+    /// None: what is not there may come later, or never.
     Sparse,
+    /// The children for these platforms, and those that state none. Others may come later, or never.
+    Platforms(Arc<[Platform]>),
+}
+
+impl ReferencePolicy {
+    /// Whether a child of an index must be there.
+    pub fn needs(&self, child: &Descriptor) -> bool {
+        match self {
+            Self::Strict => true,
+            Self::Sparse => false,
+            Self::Platforms(needed) => child.platform.as_ref().is_none_or(|stated| {
+                let of = |platform: &Platform| {
+                    let platform = platform.normalized();
+                    (platform.os, platform.architecture, platform.variant)
+                };
+                needed.iter().any(|platform| of(platform) == of(stated))
+            }),
+        }
+    }
 }
 
 /// Where a tag must be before it is moved.

@@ -68,20 +68,54 @@ async fn everything_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn a_mirror_may_hold_some_platforms_only_but_not_none_and_not_in_part() {
+async fn some_platforms_of_an_index_must_be_there_and_others_need_not() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
     let app = repository("app");
-    let here = push(&store, &app, None, 100, 5).await;
-    let gone = manifest(&noise(10, 1), &[]);
-    let mut platforms = PutOptions::default();
-    platforms.references = ReferencePolicy::Platforms;
-    assert!(store.put_document(&app, &index(&[&here, &gone]), &platforms).await.unwrap().created);
-    for refused in [index(&[&gone]), gone] {
-        let error = store.put_document(&app, &refused, &platforms).await.unwrap_err();
-        assert!(matches!(error, ContentError::References(_)), "{error}");
+    let here = push(&store, &app, None, 100, 1).await;
+    let gone = manifest(&noise(10, 2), &[]);
+    let list = |children: &[(&Document, Option<&str>)]| {
+        let children: Vec<String> = children
+            .iter()
+            .map(|(child, platform)| {
+                let mut child = child.descriptor();
+                child.platform = platform.map(|text| text.parse().unwrap());
+                serde_json::to_string(&child).unwrap()
+            })
+            .collect();
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#,
+            MediaType::OCI_INDEX,
+            children.join(",")
+        );
+        Document::new(None, text.into_bytes()).unwrap()
+    };
+    let mut options = PutOptions::default();
+    options.references =
+        ReferencePolicy::Platforms(["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap()).into());
+    for (missing, taken) in [
+        (Some("linux/s390x"), true),
+        (Some("linux/arm/v7"), true),
+        (Some("unknown/unknown"), true),
+        (Some("linux/arm64"), false),
+        (Some("linux/arm64/v8"), false),
+        (None, false),
+    ] {
+        let list = list(&[(&here, Some("linux/amd64")), (&gone, missing)]);
+        match store.put_document(&app, &list, &options).await {
+            Ok(outcome) => assert!(taken && outcome.created, "{missing:?}"),
+            Err(ContentError::References(problems)) => {
+                assert!(
+                    !taken && problems.len() == 1 && problems[0].digest == *gone.digest(),
+                    "{missing:?}: {problems:?}"
+                );
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
-    assert!(store.put_document(&app, &index(&[]), &platforms).await.unwrap().created);
+    // Blobs are another matter.
+    options.references = ReferencePolicy::Sparse;
+    assert!(matches!(store.put_document(&app, &gone, &options).await, Err(ContentError::References(_))));
     assert_sound(&store).await;
 }
 
@@ -91,11 +125,12 @@ async fn a_blob_that_comes_after_its_manifest_belongs_to_it() {
     let store = open(directory.path()).await;
     let (app, other) = (repository("app"), repository("other"));
     let (config, layer) = (noise(10, 1), noise(20, 2));
-    let image = manifest(&config, &[&layer]);
-    let mut sparse = PutOptions::default();
-    sparse.references = ReferencePolicy::Sparse;
-    store.put_document(&app, &image, &sparse).await.unwrap();
+    // Registries need not hold such a layer, but may.
+    let image = String::from_utf8(manifest(&config, &[&layer]).bytes().to_vec()).unwrap();
+    let image = image.replace("image.layer.v1", "image.layer.nondistributable.v1");
+    let image = Document::new(None, image.into_bytes()).unwrap();
     put(&store, &app, &config).await;
+    store.put_document(&app, &image, &PutOptions::default()).await.unwrap();
     let mounted = put(&store, &other, &layer).await;
     assert!(store.mount_blob(&app, &mounted, &other).await.unwrap().is_some());
     for digest in [Digest::sha256(&config), mounted] {

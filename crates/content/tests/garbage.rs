@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use image::{Digest, Document, MediaType};
-use polyarch_content::{ContentStore, DeleteOptions, GcOptions, GcReport, PutOptions, ReferencePolicy, RepositoryId};
+use polyarch_content::{ContentStore, DeleteOptions, GcOptions, GcReport, PutOptions, RepositoryId};
 use support::{assert_sound, descriptor, get, index, is_whole, manifest, noise, open, push, put, repository, tag};
 
 const LARGE: usize = 200_000;
@@ -295,15 +295,15 @@ async fn a_referrer_waits_for_its_subject() {
     let app = repository("app");
     let config = noise(50, 3);
     put(&store, &app, &config).await;
-    let image = manifest(&config, &[&noise(10, 4)]);
+    let layer = noise(10, 4);
+    let image = manifest(&config, &[&layer]);
     let signature = referrer(&config, &image);
     store.put_document(&app, &signature, &PutOptions::default()).await.unwrap();
     let options = GcOptions::default();
     assert_eq!(store.collect_garbage(&options).await.unwrap().kept.recent, 1);
     // The subject comes with a tag, much later.
-    let mut sparse = PutOptions::tagged(Some(&tag("v1")));
-    sparse.references = ReferencePolicy::Sparse;
-    store.put_document(&app, &image, &sparse).await.unwrap();
+    put(&store, &app, &layer).await;
+    store.put_document(&app, &image, &PutOptions::tagged(Some(&tag("v1")))).await.unwrap();
     assert_eq!(collect_all(&store).await, (0, 0));
     assert!(has(&store, &app, &signature).await);
 }

@@ -116,7 +116,7 @@ pub(crate) async fn put(
         ));
     }
     let mut options = PutOptions::default();
-    options.references = state.options.references.of(&repository.name);
+    options.references = state.options.references.of(&repository.name).clone();
     options.condition = tag_condition(headers);
     options.tags.clone_from(&asked);
     match &target {

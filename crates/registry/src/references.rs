@@ -38,9 +38,9 @@ impl ReferenceRules {
     }
 
     /// What counts for a repository.
-    pub fn of(&self, repository: &RepositoryName) -> ReferencePolicy {
+    pub fn of(&self, repository: &RepositoryName) -> &ReferencePolicy {
         let rule = self.rules.iter().find(|(glob, _)| glob.matches(repository));
-        rule.map_or(self.default, |(_, policy)| *policy)
+        rule.map_or(&self.default, |(_, policy)| policy)
     }
 }
 
@@ -57,11 +57,15 @@ mod tests {
     #[test]
     fn the_first_pattern_that_fits_counts() {
         let (strict, sparse) = (ReferencePolicy::Strict, ReferencePolicy::Sparse);
-        let rules = ReferenceRules::new(strict).with("mirror/keep", strict).unwrap().with("mirror/**", sparse).unwrap();
-        for (name, want) in [("app", strict), ("mirror/keep", strict), ("mirror/a/b", sparse), ("mirror", strict)] {
+        let rules = ReferenceRules::new(strict.clone())
+            .with("mirror/keep", strict.clone())
+            .unwrap()
+            .with("mirror/**", sparse.clone())
+            .unwrap();
+        for (name, want) in [("app", &strict), ("mirror/keep", &strict), ("mirror/a/b", &sparse), ("mirror", &strict)] {
             assert_eq!(rules.of(&name.parse().unwrap()), want, "{name}");
         }
-        assert_eq!(ReferenceRules::from(sparse).of(&"app".parse().unwrap()), sparse);
+        assert_eq!(ReferenceRules::from(sparse.clone()).of(&"app".parse().unwrap()), &sparse);
         let error = rules.with("A\n", sparse).unwrap_err().to_string();
         assert!(error.starts_with("`A\\n` is no pattern of repository names; "), "{error}");
     }

@@ -136,7 +136,7 @@ impl Edges {
         connection: &Connection,
         repository: i64,
         document: &Document,
-        policy: ReferencePolicy,
+        policy: &ReferencePolicy,
     ) -> rusqlite::Result<Self> {
         let mut edges = Self::default();
         match document.view() {
@@ -145,7 +145,7 @@ impl Edges {
                     let held = edges.blob(connection, repository, descriptor)?;
                     // Registries need not hold layers that must not be distributed.
                     let foreign = descriptor.media_type.kind() == MediaKind::ForeignLayer;
-                    if !held && (foreign || policy == ReferencePolicy::Sparse) {
+                    if !held && foreign {
                         edges.awaited.insert(descriptor.digest.clone());
                     } else if !held {
                         edges.problem(&descriptor.digest, ReferenceReason::MissingBlob);
@@ -153,21 +153,13 @@ impl Edges {
                 }
             }
             View::Index(index) => {
-                let mut missing = Vec::new();
                 for descriptor in &index.manifests {
                     edges.children.insert(descriptor.digest.clone());
                     let held = edges.child(connection, repository, descriptor)?
                         || edges.blob(connection, repository, descriptor)?;
-                    if !held {
-                        missing.push(descriptor);
+                    if held || !policy.needs(descriptor) {
+                        continue;
                     }
-                }
-                let enough = match policy {
-                    ReferencePolicy::Strict => missing.is_empty(),
-                    ReferencePolicy::Platforms => missing.len() < index.manifests.len(),
-                    ReferencePolicy::Sparse => true,
-                };
-                for descriptor in missing.into_iter().filter(|_| !enough) {
                     let reason = match descriptor.media_type.kind() {
                         MediaKind::Index | MediaKind::Manifest => ReferenceReason::MissingDocument,
                         _ => ReferenceReason::MissingBlob,
@@ -188,7 +180,7 @@ pub(super) fn put(
     actor: Option<&str>,
 ) -> Result<PutOutcome, Failure> {
     let id = make_repository(connection, repository)?;
-    let edges = Edges::of(connection, id, document, options.references)?;
+    let edges = Edges::of(connection, id, document, &options.references)?;
     if !edges.problems.is_empty() {
         return Err(ContentError::References(edges.problems).into());
     }

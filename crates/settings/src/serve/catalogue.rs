@@ -169,7 +169,10 @@ catalogue! {
         read_only: bool, "read-only", "read-only", "", "false",
             "Refuse whatever would write, for now";
         references: References, "references", "references", "strict|platforms|sparse", "strict",
-            "What of a manifest's references must be there: all (strict), blobs and at least one manifest of an index (platforms), nothing (sparse)";
+            "What of the images that an index lists must be there: strict: all; platforms: those for `reference-platforms`; \
+             sparse: none";
+        reference_platforms: Vec<String>, "reference-platforms", "reference-platform", "PLATFORM", "",
+            "A platform whose images must be there where the policy is `platforms`, as `linux/arm64`";
         manifest_limit: Size, "manifest-limit", "manifest-limit", "SIZE", "4MiB",
             "Largest manifest";
         webhook_allow: Vec<String>, "webhook-allow", "webhook-allow", "HOST|RANGE", "",

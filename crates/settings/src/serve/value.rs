@@ -358,11 +358,11 @@ macro_rules! words {
 }
 
 words! {
-    /// What of a manifest's references must be there.
+    /// Which of the images that an index lists must be there.
     References {
         /// All.
         Strict = "strict",
-        /// Blobs, and at least one of the manifests of an index.
+        /// Those for platforms that are listed elsewhere.
         Platforms = "platforms",
         /// None: what is not there may come later, or never.
         Sparse = "sparse",

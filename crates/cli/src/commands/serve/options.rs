@@ -1,9 +1,11 @@
 //! From settings to what the registry server takes.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use content::{GcOptions, ReferencePolicy};
+use image::Platform;
 use registry::{
     Access, AccessLog, AccessLogFormat, Allowed, Audit, Collection, Endpoint, EndpointError, ForwardedHeader,
     IssuerOptions, Issuers, KeyError, Limits, LogError, Network, Options, Pace, Rate, ReadOnly, ReferenceRules,
@@ -52,17 +54,22 @@ pub(super) fn make(settings: &ServeSettings, environment: &Environment) -> Outco
     Ok((options, notes, reloads))
 }
 
-fn policy(references: References) -> ReferencePolicy {
-    match references {
-        References::Strict => ReferencePolicy::Strict,
-        References::Platforms => ReferencePolicy::Platforms,
-        References::Sparse => ReferencePolicy::Sparse,
-    }
-}
-
 fn references(settings: &ServeSettings) -> Outcome<ReferenceRules> {
-    settings.repositories.iter().try_fold(ReferenceRules::new(policy(*settings.references)), |rules, repository| {
-        rules.with(&repository.name, policy(repository.references)).map_err(|error| Failure::usage(error.to_string()))
+    let platforms =
+        settings.reference_platforms.iter().map(|text| Platform::parse(text)).collect::<Result<Arc<[_]>, _>>();
+    let platforms = platforms.map_err(|error| Failure::usage(error.to_string()))?;
+    let policy = |references| match references {
+        References::Strict => Ok(ReferencePolicy::Strict),
+        References::Sparse => Ok(ReferencePolicy::Sparse),
+        References::Platforms if platforms.is_empty() => {
+            let failure = Failure::usage("images for some platforms must be there, and no platform is named");
+            Err(failure.hint("name them with `--reference-platform`".to_owned()))
+        }
+        References::Platforms => Ok(ReferencePolicy::Platforms(platforms.clone())),
+    };
+    let rules = ReferenceRules::new(policy(*settings.references)?);
+    settings.repositories.iter().try_fold(rules, |rules, repository| {
+        rules.with(&repository.name, policy(repository.references)?).map_err(|error| Failure::usage(error.to_string()))
     })
 }
 
