@@ -316,17 +316,18 @@ mod tests {
 
     #[test]
     fn an_unknown_user_costs_as_much_as_a_known_one() {
-        let file = format!("bob:{}\n", bcrypt::hash("secret", 8).unwrap());
+        let file = format!("bob:{}\n", bcrypt::hash("secret", 6).unwrap());
         let identities = Identities::parse(&file, "").unwrap();
         // The hash that stands for nobody is one that bcrypt really computes.
-        assert_eq!(HashParts::from_str(&identities.0.nobody).unwrap().get_cost(), 8);
+        assert_eq!(HashParts::from_str(&identities.0.nobody).unwrap().get_cost(), 6);
         assert!(matches!(bcrypt::verify("x", &identities.0.nobody), Ok(false)));
         let time = |name| {
             let begun = Instant::now();
             assert!(!identities.check_slowly(name, "wrong"));
             begun.elapsed()
         };
-        let best = |name| (0..5).map(|_| time(name)).min().unwrap();
+        // Short ones, many times: the fastest is one that nothing came between.
+        let best = |name| (0..30).map(|_| time(name)).min().unwrap();
         let (known, unknown) = (best("bob"), best("alice"));
         assert!(unknown > known / 3, "{unknown:?} {known:?}");
     }
