@@ -21,15 +21,16 @@ pub(crate) fn old_moves(
 ) -> Result<Candidates<i64>, Failure> {
     let mut found = Candidates::new();
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT h.id, h.to_digest IS NULL OR {SUPERSEDED} FROM tag_history h
-         WHERE h.id > ?1 AND h.at <= ?2 ORDER BY h.id LIMIT ?3"
+        "SELECT h.id, h.at <= ?2, h.at <= ?2 AND (h.to_digest IS NULL OR {SUPERSEDED}) FROM tag_history h
+         WHERE h.id > ?1 ORDER BY h.id LIMIT ?3"
     ))?;
     let mut rows = statement.query(params![after.0, rules.moved_until, LOOKED_AT])?;
-    let (mut seen, mut last) = (0, after);
+    let (mut seen, mut last, mut old) = (0, after, false);
     while let Some(row) = rows.next()? {
         last = CollectionPosition(row.get(0)?, 0);
         seen += 1;
-        if row.get(1)? {
+        old |= row.get::<_, bool>(1)?;
+        if row.get(2)? {
             found.found.push(last.0);
             if found.found.len() >= rules.batch {
                 found.step.next = Some(last);
@@ -37,7 +38,8 @@ pub(crate) fn old_moves(
             }
         }
     }
-    if found.step.next.is_none() {
+    // Later moves have higher numbers, but for clocks that jump: after so many young ones no old one is looked for.
+    if found.step.next.is_none() && old {
         found.end(seen, last);
     }
     Ok(found)
