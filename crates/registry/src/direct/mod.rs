@@ -2,7 +2,7 @@
 //! registry does all day.
 //!
 //! ```text
-//!   bytes ──▶ a whole head, GET or HEAD, no body, nothing special? ──▶ service ──▶ one write, files by `sendfile`
+//!   bytes ──▶ a whole head, GET or HEAD, no body, nothing special? ──▶ service ──▶ one write, files without a copy
 //!                                  │ no
 //!                                  ▼
 //!                hyper, with all that was read, for the rest of the connection
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     stopping: &mut watch::Receiver<()>,
 ) -> Option<(TcpStream, Bytes)> {
     let mut buffer = BytesMut::with_capacity(HEAD);
-    let mut sender = Sender::new(state.options.limits.write_timeout);
+    let mut sender = Sender::new(peer.ip().to_canonical().is_loopback(), state.options.limits.write_timeout);
     let mut stop = std::pin::pin!(stopping.changed());
     let mut idle = Idle::new(state.options.header_timeout);
     loop {
