@@ -82,17 +82,17 @@ pub struct Referrer {
 
 /// What of a document's references must be there.
 ///
-/// Blobs of an image must be there always, but for layers that registries need not hold; a subject need never be there.
-/// The policies differ in the children of an index. A child that is there must have the size that is stated.
+/// A subject, and layers that registries need not hold, need never be there. What is there must have the size that is
+/// stated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ReferencePolicy {
-    /// All children.
+    /// All blobs, and all children of an index.
     #[default]
     Strict,
-    /// None: what is not there may come later, or never.
+    /// Nothing: children of an index may come later, or never, and blobs too.
     Sparse,
-    /// The children for these platforms, and those that state none. Others may come later, or never.
+    /// All blobs, and the children of an index for these platforms or for none. Others may come later, or never.
     Platforms(Arc<[Platform]>),
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lab::images::{self, Flavour};
 use lab::{Fault, FaultKind, Lab};
 
+#[cfg(target_os = "linux")]
+use crate::sandbox::POLYARCH;
 use crate::sandbox::{Sandbox, tree};
 use crate::support::{AMD64, Running, eventually, program};
 
@@ -49,6 +51,21 @@ fn an_address_that_is_taken_is_named() {
     let refused = user.words(&format!("serve --listen {host} --data elsewhere"));
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.starts_with(&format!("error: failed to listen on `{host}`: ")), "{}", refused.stderr);
+}
+
+/// A thousand connections are more than the 1024 files that a shell gives to begin with.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_takes_all_the_files_that_it_may_open() {
+    let user = Sandbox::new();
+    let line = format!("ulimit -S -n 200; exec {POLYARCH} serve --listen 127.0.0.1:0");
+    let mut server = Running::spawn(user.command("/bin/sh", &["-c", &line]));
+    assert!(server.line().starts_with("listening on "));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let words: Vec<&str> = files.split_whitespace().collect();
+    assert_ne!(words[0], "200");
+    assert_eq!(words[0], words[1]);
 }
 
 /// Ctrl-C and SIGTERM in the middle of a request that is never answered.

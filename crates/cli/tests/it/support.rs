@@ -58,6 +58,12 @@ impl Running {
         line.trim_end().to_owned()
     }
 
+    /// Its process number.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {

@@ -145,7 +145,7 @@ impl Edges {
                     let held = edges.blob(connection, repository, descriptor)?;
                     // Registries need not hold layers that must not be distributed.
                     let foreign = descriptor.media_type.kind() == MediaKind::ForeignLayer;
-                    if !held && foreign {
+                    if !held && (foreign || *policy == ReferencePolicy::Sparse) {
                         edges.awaited.insert(descriptor.digest.clone());
                     } else if !held {
                         edges.problem(&descriptor.digest, ReferenceReason::MissingBlob);

@@ -169,8 +169,8 @@ catalogue! {
         read_only: bool, "read-only", "read-only", "", "false",
             "Refuse whatever would write, for now";
         references: References, "references", "references", "strict|platforms|sparse", "strict",
-            "What of the images that an index lists must be there: strict: all; platforms: those for `reference-platforms`; \
-             sparse: none";
+            "What a manifest refers to must be there: strict: all of it; platforms: blobs, and of an index the images for \
+             `reference-platforms`; sparse: nothing";
         reference_platforms: Vec<String>, "reference-platforms", "reference-platform", "PLATFORM", "",
             "A platform whose images must be there where the policy is `platforms`, as `linux/arm64`";
         manifest_limit: Size, "manifest-limit", "manifest-limit", "SIZE", "4MiB",

@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &Serve, context: &mut Context) -> Outcome {
     context.log_for_server();
     // Before there are other threads: it changes the environment of the process.
     let socket = systemd::socket(context.environment())?;
+    allow_files();
     let runtime = Context::server_runtime()?;
     let (flags, environment) = (arguments.flags.clone(), context.environment().clone());
     let source = Source { flags, environment, directory, now: settings.clone() };
@@ -104,6 +105,20 @@ async fn serve(
     }
     Ok(())
 }
+
+/// Takes all the open files that this process may have: a connection is one, and so is each blob that is read, and shells
+/// begin with 1024.
+#[cfg(unix)]
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Where that is not allowed, what there is must do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(not(unix))]
+fn allow_files() {}
 
 async fn open(data: &Path) -> Outcome<ContentStore> {
     ContentStore::open(data, content::Options::default())
