@@ -32,7 +32,8 @@ pub(crate) fn measure(user: &Sandbox, arguments: &[&str]) -> Measured {
     ];
     let mut peak = 0;
     let status = loop {
-        peak = peak.max(high_water(&child).unwrap_or(0));
+        // The last look, not the highest: a look at the moment of its start can still see this process.
+        peak = high_water(&child).unwrap_or(peak);
         if let Some(status) = child.try_wait().expect("a child") {
             break status;
         }
