@@ -173,7 +173,7 @@ fn change(step: &Step, user: &Sandbox, world: &World) {
 }
 
 /// Where lists are kept: in the user's configuration, and where scenarios put another one with `--config elsewhere`.
-const STORES: [(&str, &str); 2] = [("", "docker/manifests"), ("elsewhere:", "work/elsewhere/manifests")];
+const STORES: [(&str, &str); 2] = [("", "docker/manifests"), ("elsewhere:", "here/elsewhere/manifests")];
 
 fn read_store(user: &Sandbox) -> Store {
     use std::os::unix::fs::PermissionsExt as _;

@@ -187,7 +187,7 @@ fn a_reader_that_does_not_read_does_not_keep_anybody() {
     assert_eq!(code, Some(130), "{stderr}");
 
     // A pipe that nobody reads from, to be opened for writing.
-    let pipe = world.user.path("work/pipe");
+    let pipe = world.user.path("here/pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let list = world.at("lists:v1");
     let child =

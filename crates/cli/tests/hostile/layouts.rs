@@ -147,7 +147,7 @@ fn a_layout_that_is_damaged_or_leads_elsewhere_is_refused() {
             "a layer is a link to the same bytes",
             LAYER,
             Box::new(|place| {
-                let copy = place.user.path("work/copy");
+                let copy = place.user.path("here/copy");
                 fs::rename(place.blob(1), &copy).unwrap();
                 symlink(&copy, place.blob(1)).unwrap();
             }),
@@ -164,7 +164,7 @@ fn a_layout_that_is_damaged_or_leads_elsewhere_is_refused() {
             "blobs is a link",
             DOCUMENT,
             Box::new(|place| {
-                let moved = place.user.path("work/moved");
+                let moved = place.user.path("here/moved");
                 fs::rename(place.directory.join("blobs"), &moved).unwrap();
                 symlink(&moved, place.directory.join("blobs")).unwrap();
             }),
@@ -196,7 +196,7 @@ fn a_layout_that_is_damaged_or_leads_elsewhere_is_refused() {
 
     each(&cases, |(name, depth, damage)| {
         let user = Sandbox::new();
-        let directory = user.path("work/layout");
+        let directory = user.path("here/layout");
         let image = layout(&directory);
         let place = Place { user, directory, image };
         let check = |arguments: &[&str], fails: bool, code: &[i32]| {
@@ -227,6 +227,6 @@ fn a_layout_that_is_damaged_or_leads_elsewhere_is_refused() {
             assert!(!place.user.path("docker/manifests/docker.io_library_list-latest").exists());
         }
         let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        assert!(!text(&place.user.path("work/after")).contains("root:"));
+        assert!(!text(&place.user.path("here/after")).contains("root:"));
     });
 }

@@ -171,7 +171,7 @@ fn what_is_remembered_between_runs_has_no_secret() {
         }
         let cached = crate::sandbox::tree(&world.user.path("cache"));
         assert!(cached.contains_key("registries.json"));
-        for directory in ["cache", "data", "docker/manifests", "home", "work"] {
+        for directory in ["cache", "data", "docker/manifests", "home", "here"] {
             for (name, bytes) in crate::sandbox::tree(&world.user.path(directory)) {
                 for secret in SECRETS {
                     let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());

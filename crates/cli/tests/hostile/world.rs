@@ -147,7 +147,7 @@ impl World {
         assert_eq!(names(&self.user.path("data/uploads")), [""; 0], "{doing:?}: staged files");
         let images = self.user.polyarch(&["images", "-q"]).success();
         assert_eq!(images, format!("{}\n", self.at("fresh:v1")), "{doing:?}: images");
-        assert_eq!(names(&self.user.path("work")), [""; 0], "{doing:?}: the current directory");
+        assert_eq!(names(&self.user.path("here")), [""; 0], "{doing:?}: the current directory");
         let cache = names(&self.user.path("cache"));
         assert!(cache.iter().all(|name| name == "registries.json"), "{doing:?}: {cache:?}");
     }

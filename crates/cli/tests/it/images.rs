@@ -10,9 +10,9 @@ fn transcript(name: &'static str, lab: &Lab) -> Transcript {
     let mut transcript = Transcript::new(name);
     transcript.call(lab.host(), "REGISTRY").call(lab.host().replace(':', "-"), "REGISTRY-FILE");
     for (name, machine) in [("amd64", AMD64), ("arm64", ARM64)] {
-        std::fs::write(transcript.user.path(&format!("work/{name}")), program(machine, 1)).unwrap();
+        std::fs::write(transcript.user.path(&format!("here/{name}")), program(machine, 1)).unwrap();
     }
-    std::fs::write(transcript.user.path("work/app.conf"), "port = 1\n").unwrap();
+    std::fs::write(transcript.user.path("here/app.conf"), "port = 1\n").unwrap();
     transcript
 }
 

@@ -13,8 +13,8 @@ use crate::support::{AMD64, ARM64, Running, program};
 fn user() -> Sandbox {
     let user = Sandbox::new();
     for seed in 1..=3 {
-        std::fs::write(user.path(&format!("work/app{seed}")), program(AMD64, seed)).unwrap();
-        std::fs::write(user.path(&format!("work/arm{seed}")), program(ARM64, seed)).unwrap();
+        std::fs::write(user.path(&format!("here/app{seed}")), program(AMD64, seed)).unwrap();
+        std::fs::write(user.path(&format!("here/arm{seed}")), program(ARM64, seed)).unwrap();
     }
     user
 }
@@ -112,7 +112,7 @@ fn an_index_of_which_something_is_gone_is_not_restored() {
     let raw: Value =
         serde_json::from_str(&user.words(&format!("manifest inspect --raw {host}/app@{first}")).success()).unwrap();
     let child = raw["manifests"][1]["digest"].as_str().unwrap().to_owned();
-    let database = rusqlite::Connection::open(user.path("work/registry/metadata.sqlite3")).unwrap();
+    let database = rusqlite::Connection::open(user.path("here/registry/metadata.sqlite3")).unwrap();
     // As a deletion with `force` does it.
     for table in ["blob_edges", "tags", "condemned_documents"] {
         let delete = format!("DELETE FROM {table} WHERE document = (SELECT id FROM documents WHERE digest = ?1)");
@@ -234,13 +234,13 @@ fn damage_is_named_and_repaired_while_the_server_runs() {
     let user = user();
     let (_server, host) = Running::serve(&user, "registry");
     let image = format!("{host}/app:v1");
-    std::fs::write(user.path("work/data"), noise(100_000)).unwrap();
+    std::fs::write(user.path("here/data"), noise(100_000)).unwrap();
     let pack = format!("pack --push -t {image} --file data:/data linux/amd64=app1");
     user.words(&pack).success();
     let sound = user.words("fsck --data registry").success();
     assert!(sound.starts_with("checked ") && sound.ends_with("): nothing is wrong\n"), "{sound}");
 
-    let shards = std::fs::read_dir(user.path("work/registry/blobs/sha256")).unwrap();
+    let shards = std::fs::read_dir(user.path("here/registry/blobs/sha256")).unwrap();
     let blobs: Vec<_> = shards
         .flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap())
         .map(|file| file.unwrap().path())
@@ -248,7 +248,7 @@ fn damage_is_named_and_repaired_while_the_server_runs() {
     let [blob] = &blobs[..] else { panic!("{blobs:?}") };
     let digest = format!("sha256:{}", blob.file_name().unwrap().to_str().unwrap());
     std::fs::write(blob, "damage").unwrap();
-    std::fs::write(user.path("work/registry/uploads/README"), "hello").unwrap();
+    std::fs::write(user.path("here/registry/uploads/README"), "hello").unwrap();
 
     let found = user.words("fsck --data registry");
     assert_eq!(found.code, Some(7));
@@ -257,7 +257,7 @@ fn damage_is_named_and_repaired_while_the_server_runs() {
     let dry = user.words("fsck --data registry --repair --dry-run");
     assert_eq!(dry.code, Some(7));
     assert!(dry.stdout.contains("  would move the bytes to `quarantine/`"), "{}", dry.stdout);
-    assert!(blob.exists() && !user.path("work/registry/quarantine").exists());
+    assert!(blob.exists() && !user.path("here/registry/quarantine").exists());
     assert_eq!(user.words("fsck --data registry --dry-run").code, Some(2));
 
     let repaired = user.words("fsck --data registry --repair --json");
@@ -268,8 +268,8 @@ fn damage_is_named_and_repaired_while_the_server_runs() {
         (&report["problems"][0]["outcome"], &report["leftovers"][0]["outcome"]),
         (&"repaired".into(), &"repaired".into())
     );
-    assert_eq!(std::fs::read_to_string(user.path("work/registry/quarantine/README")).unwrap(), "hello");
-    let kept = user.path(&format!("work/registry/quarantine/{}", digest.replace(':', "-")));
+    assert_eq!(std::fs::read_to_string(user.path("here/registry/quarantine/README")).unwrap(), "hello");
+    let kept = user.path(&format!("here/registry/quarantine/{}", digest.replace(':', "-")));
     assert_eq!(std::fs::read_to_string(kept).unwrap(), "damage");
 
     // The server tells whoever pulls, and takes the bytes anew. Its manifest is there, so they must be looked for.

@@ -129,7 +129,7 @@ fn push() {
     t.run("manifest push --dry-run REGISTRY/out:v1");
     assert_eq!((lab.manifests("out"), lab.count()), (before, 0));
     t.run("manifest push -t v1.0 --tag latest --digest-file digest REGISTRY/out:v1");
-    let digest = std::fs::read_to_string(t.user.path("work/digest")).unwrap();
+    let digest = std::fs::read_to_string(t.user.path("here/digest")).unwrap();
     for tag in ["v1", "v1.0", "latest"] {
         assert_eq!(lab.resolve("out", tag).unwrap().to_string(), digest);
     }

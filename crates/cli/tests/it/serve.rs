@@ -15,7 +15,7 @@ use crate::support::{AMD64, Running, eventually, program};
 #[test]
 fn it_serves_until_it_is_told_to_stop_and_what_it_has_stays() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
     let (server, host) = Running::serve(&user, "registry");
     let image = format!("{host}/app:v1");
     user.polyarch(&["pack", "--push", "-t", &image, "linux/amd64=amd64"]).success();

@@ -29,15 +29,15 @@ struct World {
 
 fn world(flags: &str) -> World {
     let mut user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
-    std::fs::write(user.path("work/policy.toml"), POLICY).unwrap();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
+    std::fs::write(user.path("here/policy.toml"), POLICY).unwrap();
     user.polyarch_reading(&["htpasswd", "bob", "--password-stdin", "--add-to", "users"], "secret\n").success();
     let line = format!("serve --listen 127.0.0.1:0 --data registry --htpasswd users --policy policy.toml {flags}");
     let mut server = Running::start(&user, &line);
     let line = server.line();
     let host = line.strip_prefix("listening on https://").or(line.strip_prefix("listening on http://"));
     let host = host.unwrap_or_else(|| panic!("it said: {line}")).to_owned();
-    user.set("SSL_CERT_FILE", user.path("work/registry/tls/cert.pem"));
+    user.set("SSL_CERT_FILE", user.path("here/registry/tls/cert.pem"));
     World { user, server, host }
 }
 
@@ -62,7 +62,7 @@ fn over_tls_a_user_logs_in_pushes_and_pulls_and_others_do_what_the_rules_say() {
     let mut world = world("--tls-self-signed");
     assert_eq!(
         world.server.line(),
-        format!("note: clients must trust `{}`", world.user.path("work/registry/tls/cert.pem").display())
+        format!("note: clients must trust `{}`", world.user.path("here/registry/tls/cert.pem").display())
     );
     let refused = world.user.polyarch(&["pack", "--push", "-t", &format!("{}/a:v1", world.host), "linux/amd64=amd64"]);
     assert_eq!(refused.code, Some(4), "{}", refused.shown());
@@ -76,8 +76,8 @@ fn over_tls_a_user_logs_in_pushes_and_pulls_and_others_do_what_the_rules_say() {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::metadata(world.user.path(path)).unwrap().permissions().mode() & 0o777
     };
-    assert_eq!(mode("work/registry/token-key.pem"), 0o600);
-    assert_eq!(mode("work/registry/tls/key.pem"), 0o600);
+    assert_eq!(mode("here/registry/token-key.pem"), 0o600);
+    assert_eq!(mode("here/registry/tls/key.pem"), 0o600);
 
     world.user.words(&format!("logout {}", world.host)).success();
     assert!(world.inspects("public/app"));
@@ -86,19 +86,19 @@ fn over_tls_a_user_logs_in_pushes_and_pulls_and_others_do_what_the_rules_say() {
     assert_eq!(wrong.code, Some(4), "{}", wrong.shown());
 
     // The certificate is the same after a restart: clients need not be told again.
-    let before = tree(&world.user.path("work/registry/tls"));
+    let before = tree(&world.user.path("here/registry/tls"));
     world.server.signal("TERM");
     assert_eq!(world.server.end().0, Some(0));
     let line = "serve --listen 127.0.0.1:0 --data registry --htpasswd users --tls-self-signed";
     let mut again = Running::start(&world.user, line);
     assert!(again.line().starts_with("listening on https://127.0.0.1:"));
-    assert_eq!(before, tree(&world.user.path("work/registry/tls")));
+    assert_eq!(before, tree(&world.user.path("here/registry/tls")));
 }
 
 #[test]
 fn tokens_are_made_and_taken() {
     let mut user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
     let token = user.words("token ci --add-to tokens").success();
     let both = user.words("token ci").success();
     assert!(both.lines().count() == 2 && both.lines().nth(1).unwrap().starts_with("ci:sha256:"), "{both}");
@@ -122,7 +122,7 @@ fn rules_change_while_it_runs_and_broken_ones_change_nothing() {
     world.push("team/app");
     world.user.words(&format!("logout {}", world.host)).success();
     assert!(!world.inspects("team/app"));
-    let policy = world.user.path("work/policy.toml");
+    let policy = world.user.path("here/policy.toml");
     let shown = policy.display().to_string();
 
     // SIGHUP: at once.
@@ -150,9 +150,9 @@ fn rules_change_while_it_runs_and_broken_ones_change_nothing() {
     // Users too: bob is gone, and what he got before is worth nothing.
     world.log_in();
     assert!(world.inspects("team/app"));
-    std::fs::OpenOptions::new().write(true).truncate(true).open(world.user.path("work/users")).unwrap();
+    std::fs::OpenOptions::new().write(true).truncate(true).open(world.user.path("here/users")).unwrap();
     eventually("bob is gone", || !world.inspects("team/app"));
-    let mut users = std::fs::OpenOptions::new().append(true).open(world.user.path("work/users")).unwrap();
+    let mut users = std::fs::OpenOptions::new().append(true).open(world.user.path("here/users")).unwrap();
     users.write_all(b"bob:secret\n").unwrap();
     world.server.signal("HUP");
     assert_eq!(world.server.line(), "note: took the users and tokens as they are now");
@@ -164,7 +164,7 @@ fn rules_change_while_it_runs_and_broken_ones_change_nothing() {
 fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let mut world = world("--tls-self-signed");
     world.server.line();
-    let certificate = world.user.path("work/registry/tls/cert.pem");
+    let certificate = world.user.path("here/registry/tls/cert.pem");
     let old = std::fs::read_to_string(&certificate).unwrap();
     std::fs::write(&certificate, "nothing").unwrap();
     world.server.signal("HUP");
@@ -179,8 +179,8 @@ fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let line = "serve --listen 127.0.0.1:0 --data other --tls-self-signed";
     Running::start(&world.user, line).line();
     for name in ["cert.pem", "key.pem"] {
-        let new = std::fs::read(world.user.path(&format!("work/other/tls/{name}"))).unwrap();
-        std::fs::write(world.user.path(&format!("work/registry/tls/{name}")), new).unwrap();
+        let new = std::fs::read(world.user.path(&format!("here/other/tls/{name}"))).unwrap();
+        std::fs::write(world.user.path(&format!("here/registry/tls/{name}")), new).unwrap();
     }
     world.server.signal("HUP");
     eventually("the new certificate", || {
@@ -195,7 +195,7 @@ fn elsewhere_than_on_loopback_it_wants_to_know_who_may() {
     let user = Sandbox::new();
     let line = user.polyarch_reading(&["htpasswd", "bob", "--password-stdin"], "secret").success();
     assert!(line.starts_with("bob:$2b$"), "{line}");
-    std::fs::write(user.path("work/users"), line).unwrap();
+    std::fs::write(user.path("here/users"), line).unwrap();
     let mut server = Running::start(&user, "serve --listen 0.0.0.0:0 --htpasswd users");
     assert!(server.line().starts_with("listening on http://0.0.0.0:"));
     assert!(server.line().starts_with("note: passwords come as they are"));
@@ -206,7 +206,7 @@ fn elsewhere_than_on_loopback_it_wants_to_know_who_may() {
 #[test]
 fn a_file_of_users_that_is_wrong_stops_the_start() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/users"), "bob:secret\n").unwrap();
+    std::fs::write(user.path("here/users"), "bob:secret\n").unwrap();
     let refused = user.words("serve --listen 127.0.0.1:0 --htpasswd users");
     assert_eq!(refused.code, Some(7), "{}", refused.shown());
     assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);

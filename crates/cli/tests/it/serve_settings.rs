@@ -27,7 +27,7 @@ fn values(text: &str) -> String {
 fn flags_win_over_variables_over_the_file_over_defaults() {
     let mut user = Sandbox::new();
     std::fs::write(
-        user.path("work/p.toml"),
+        user.path("here/p.toml"),
         "manifest-limit = \"1MiB\"\n[limits]\nconnections = 1\nheader-timeout = \"1s\"\nbody-timeout = \"1s\"\n",
     )
     .unwrap();
@@ -43,7 +43,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
     assert_eq!(squeezed("header-timeout"), "header-timeout = \"2s\" # `POLYARCH_SERVE_HEADER_TIMEOUT`");
     assert_eq!(squeezed("body-timeout"), "body-timeout = \"3s\" # `--body-timeout`");
     // A flag wins over the variable that names the file, too.
-    std::fs::write(user.path("work/other.toml"), "manifest-limit = \"2MiB\"").unwrap();
+    std::fs::write(user.path("here/other.toml"), "manifest-limit = \"2MiB\"").unwrap();
     assert!(line(&printed(&user, "--config other.toml"), "manifest-limit").contains("`other.toml`"));
 }
 
@@ -55,7 +55,7 @@ fn what_is_printed_says_the_same_when_it_is_read() {
         "--listen [::1]:0 --allow-anonymous --tls-name a.lan --tls-name b.lan --htpasswd users --token-server=false \
          --drain-timeout 90s --data elsewhere --references sparse",
     );
-    std::fs::write(user.path("work/again.toml"), first.replace("[ROOT]", &user.path("").display().to_string()))
+    std::fs::write(user.path("here/again.toml"), first.replace("[ROOT]", &user.path("").display().to_string()))
         .unwrap();
     let mut other = user;
     // What the file says must not be needed from elsewhere.
@@ -68,13 +68,13 @@ fn what_is_printed_says_the_same_when_it_is_read() {
 #[test]
 fn an_unknown_key_is_refused_with_its_place_and_what_was_meant() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/p.toml"), "# mine\n\n[tls]\n  sert = \"x\"\n").unwrap();
+    std::fs::write(user.path("here/p.toml"), "# mine\n\n[tls]\n  sert = \"x\"\n").unwrap();
     user.words("serve --config p.toml").fails_with(
         2,
         "error: failed to read the settings file `p.toml`: line 4, column 3: unknown key `sert` in `[tls]`; did you mean \
          `cert`?\n",
     );
-    std::fs::write(user.path("work/p.toml"), "[limits]\nbody-timeout = 60\n").unwrap();
+    std::fs::write(user.path("here/p.toml"), "[limits]\nbody-timeout = 60\n").unwrap();
     user.words("serve --config p.toml --print-config").fails_with(
         2,
         "error: failed to read the settings file `p.toml`: line 2, column 1: expected a duration such as `90s`, `1h30m` or \
@@ -137,8 +137,8 @@ fn dockers_directory_before_serve_is_no_settings_file() {
 #[test]
 fn read_only_is_switched_while_it_runs_and_what_needs_a_restart_is_said() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
-    let settings = user.path("work/p.toml");
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
+    let settings = user.path("here/p.toml");
     std::fs::write(&settings, "read-only = true").unwrap();
     let mut server = Running::start(&user, "serve --listen 127.0.0.1:0 --data registry --config p.toml");
     let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
@@ -168,7 +168,7 @@ fn read_only_is_switched_while_it_runs_and_what_needs_a_restart_is_said() {
 #[test]
 fn repositories_have_rules_of_their_own() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/p.toml"), "[[repositories]]\nname = \"Mirror/**\"\nreferences = \"sparse\"\n")
+    std::fs::write(user.path("here/p.toml"), "[[repositories]]\nname = \"Mirror/**\"\nreferences = \"sparse\"\n")
         .unwrap();
     let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml");
     assert_eq!(refused.code, Some(2));
@@ -179,7 +179,7 @@ fn repositories_have_rules_of_their_own() {
 #[test]
 fn requests_and_writes_are_written_down_and_counted() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
     let line = "serve --listen 127.0.0.1:0 --data registry --access-log access.log --access-log-format json \
                 --audit-log audit.log --metrics --token-algorithm EdDSA";
     let mut server = Running::start(&user, line);
@@ -188,7 +188,7 @@ fn requests_and_writes_are_written_down_and_counted() {
         let image = format!("{host}/app:{tag}");
         user.polyarch(&["pack", "--push", "-t", &image, "linux/amd64=amd64"]).success();
     };
-    let read = |name: &str| std::fs::read_to_string(user.path("work").join(name)).unwrap_or_default();
+    let read = |name: &str| std::fs::read_to_string(user.path("here").join(name)).unwrap_or_default();
     push("v1");
     assert!(read("audit.log").contains("\"v1\""), "{}", read("audit.log"));
     eventually("the access log", || read("access.log").contains("\"PUT\""));
@@ -196,10 +196,10 @@ fn requests_and_writes_are_written_down_and_counted() {
 
     // What turns logs over gives them another name, and says so.
     for name in ["access.log", "audit.log"] {
-        std::fs::rename(user.path("work").join(name), user.path("work").join(format!("{name}.1"))).unwrap();
+        std::fs::rename(user.path("here").join(name), user.path("here").join(format!("{name}.1"))).unwrap();
     }
     server.signal("HUP");
-    eventually("new logs", || user.path("work/access.log").exists() && user.path("work/audit.log").exists());
+    eventually("new logs", || user.path("here/access.log").exists() && user.path("here/audit.log").exists());
     push("v2");
     assert!(read("audit.log").contains("\"v2\"") && !read("audit.log.1").contains("\"v2\""));
 
@@ -214,15 +214,15 @@ fn requests_and_writes_are_written_down_and_counted() {
 fn who_is_vouched_for_by_others_needs_rules() {
     let user = Sandbox::new();
     let issuer = "[[issuers]]\nissuer = \"https://issuer.example\"\njwks = \"keys.json\"\naudience = [\"registry\"]\n";
-    std::fs::write(user.path("work/p.toml"), issuer).unwrap();
+    std::fs::write(user.path("here/p.toml"), issuer).unwrap();
     let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml");
     assert!(refused.code == Some(2) && refused.stderr.contains("no policy"), "{}", refused.shown());
-    std::fs::write(user.path("work/policy.toml"), "").unwrap();
+    std::fs::write(user.path("here/policy.toml"), "").unwrap();
     let refused = user.words("serve --listen 127.0.0.1:0 --config p.toml --policy policy.toml");
     assert_eq!(refused.code, Some(2), "{}", refused.shown());
-    let want = "error: issuer `https://issuer.example`: failed to read its keys from `[ROOT]/work/keys.json`: ";
+    let want = "error: issuer `https://issuer.example`: failed to read its keys from `[ROOT]/here/keys.json`: ";
     assert!(refused.stderr.starts_with(want), "{}", refused.stderr);
-    std::fs::write(user.path("work/keys.json"), "{\"keys\":[]}").unwrap();
+    std::fs::write(user.path("here/keys.json"), "{\"keys\":[]}").unwrap();
     user.words("serve --client-ca ca.pem --policy policy.toml").fails_with(
         2,
         "error: certificates of clients without TLS\nhint: give the server one with `--tls-cert` and `--tls-key`\n",
@@ -233,7 +233,7 @@ fn who_is_vouched_for_by_others_needs_rules() {
 #[test]
 fn what_one_client_may_take_is_limited() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
     let line = "serve --listen 127.0.0.1:0 --data registry --blob-size 10B";
     let mut server = Running::start(&user, line);
     let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
@@ -248,13 +248,13 @@ fn what_one_client_may_take_is_limited() {
 #[test]
 fn others_are_told_what_was_written() {
     let user = Sandbox::new();
-    std::fs::write(user.path("work/amd64"), program(AMD64, 1)).unwrap();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    std::fs::write(user.path("work/url"), format!("{url}\n")).unwrap();
-    std::fs::write(user.path("work/secret"), "sixteen bytes or more\n").unwrap();
+    std::fs::write(user.path("here/url"), format!("{url}\n")).unwrap();
+    std::fs::write(user.path("here/secret"), "sixteen bytes or more\n").unwrap();
     std::fs::write(
-        user.path("work/p.toml"),
+        user.path("here/p.toml"),
         "[[webhooks]]\nurl-file = \"url\"\nsecret-file = \"secret\"\nevents = [\"manifest-pushed\"]\n",
     )
     .unwrap();

@@ -127,7 +127,7 @@ fn the_units_name_what_there_is() {
     let service = std::fs::read_to_string(root.join("examples/systemd/polyarch.service")).unwrap();
     let line = service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/polyarch ")).unwrap();
     let user = Sandbox::new();
-    std::fs::write(user.path("work/polyarch.toml"), "").unwrap();
+    std::fs::write(user.path("here/polyarch.toml"), "").unwrap();
     let line = line.replace("/etc/polyarch/polyarch.toml", "polyarch.toml");
     user.words(&format!("{line} --print-config")).success();
     // Where systemd can be asked, it knows each word.

@@ -40,13 +40,13 @@ impl Sandbox {
     pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new().prefix("polyarch-").tempdir().expect("a directory for a test");
         let sandbox = Self { root, environment: Vec::new(), filters: Vec::new() };
-        for directory in ["home", "docker", "work"] {
+        for directory in ["home", "docker", "here"] {
             std::fs::create_dir(sandbox.path(directory)).expect("a directory for a test");
         }
         sandbox
     }
 
-    /// A path below the user's root: `docker` is the docker configuration, `data` the data directory, `work` the
+    /// A path below the user's root: `docker` is the docker configuration, `data` the data directory, `here` the
     /// directory that programs are started in.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
@@ -68,7 +68,7 @@ impl Sandbox {
         command
             .args(arguments)
             .env_clear()
-            .current_dir(self.path("work"))
+            .current_dir(self.path("here"))
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("DOCKER_CONFIG", self.path("docker"))
