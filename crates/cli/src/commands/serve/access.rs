@@ -57,14 +57,17 @@ impl Watched {
     fn read(&mut self) -> Result<String, String> {
         use std::io::Read as _;
 
-        // Before it is read: what changes meanwhile is seen the next time.
-        self.seen = Look::at(&self.path);
+        // Before it is read: what changes meanwhile is seen the next time. What could not be read has not been seen: a
+        // `chmod` lets it be read, and it looks the same.
+        let look = Look::at(&self.path);
+        self.seen = None;
         let shown = self.path.display();
         let mut text = String::new();
         let file = std::fs::File::open(&self.path).map_err(|error| format!("failed to read `{shown}`: {error}"))?;
         file.take(LARGEST + 1)
             .read_to_string(&mut text)
             .map_err(|error| format!("failed to read `{shown}`: {error}"))?;
+        self.seen = look;
         if text.len() as u64 > LARGEST {
             return Err(format!("failed to read `{shown}`: it has more than {} MiB", LARGEST >> 20));
         }
@@ -207,6 +210,52 @@ mod tests {
         assert!(told[0].is_ok() && told[1].is_err(), "{told:?}");
         assert!(access.identities().is_empty());
         assert!(access.policy().knows(&registry::Identity::named("x")));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        // No text: no mode keeps root from reading.
+        std::fs::write(&path, b"\xff").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let mut file = Watched::new(&path);
+        assert!(file.read().is_err());
+        assert!(file.may_have_changed());
+        std::fs::write(&path, "").unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert_eq!(file.read(), Ok(String::new()));
+        assert!(!file.may_have_changed());
+    }
+
+    #[test]
+    fn users_are_taken_although_the_tokens_beside_them_could_not_be_read_at_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        let write = |name: &str, bytes: &[u8], at: SystemTime| {
+            std::fs::write(path(name), bytes).unwrap();
+            std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(at).unwrap();
+        };
+        write("users", Identities::password_line("bob", "secret").unwrap().as_bytes(), old);
+        write("tokens", b"", old);
+        let mut settings = ServeSettings::default();
+        settings.htpasswd.value = Some(path("users"));
+        settings.tokens.value = Some(path("tokens"));
+        let (access, mut files) = AccessFiles::of(&settings).unwrap().open().unwrap();
+        assert!(!access.identities().is_empty());
+
+        let later = old + Duration::from_secs(60);
+        write("users", b"", later);
+        let token = Identities::token_line("ci", "one");
+        write("tokens", &vec![0xff; token.len()], later);
+        assert!(files.reload(&access, false)[0].is_err());
+        assert!(!access.identities().is_empty());
+        // As after a `chmod`: nothing of it looks any different.
+        write("tokens", token.as_bytes(), later);
+        assert_eq!(files.reload(&access, false), [Ok("took the users and tokens as they are now".to_owned())]);
+        assert!(files.reload(&access, false).is_empty());
     }
 
     #[test]
