@@ -1,5 +1,6 @@
 //! Files of users and tokens, changed while a server reads them.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
@@ -52,12 +53,15 @@ fn change<T>(file: &Path, make: impl FnOnce(&str) -> (String, T)) -> Outcome<T> 
             Err(error) if error.kind() == ErrorKind::NotFound => file.to_owned(),
             found => found?,
         };
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Two at once both count. The lock is on the directory, so that no file of it stays behind; a file system without
+        // locks has none.
+        let lock = File::open(directory).ok().filter(|directory| directory.lock().is_ok());
         let before = match std::fs::read_to_string(&file) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             text => Some(text?),
         };
         let (text, made) = make(before.as_deref().unwrap_or_default());
-        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Whole or not at all: a server may read it at any time. A new one only its owner can read.
         let mut new = tempfile::NamedTempFile::new_in(directory)?;
         new.write_all(text.as_bytes())?;
@@ -73,6 +77,10 @@ fn change<T>(file: &Path, make: impl FnOnce(&str) -> (String, T)) -> Outcome<T> 
         }
         new.as_file().sync_all()?;
         new.persist(&file).map_err(|error| error.error)?;
+        if let Some(directory) = lock {
+            // What was said to be there is there after a power cut. Where directories cannot be synced, no more can be done.
+            let _ = directory.sync_all();
+        }
         Ok(made)
     };
     work().map_err(|error| {
@@ -94,6 +102,22 @@ mod tests {
         add(&file, "ci:4").unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "# people\nbobby:0\nbob:3\n\nci:4\n");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn lines_that_are_added_at_once_are_all_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tokens");
+        std::thread::scope(|scope| {
+            for at in 0..8 {
+                let file = &file;
+                scope.spawn(move || add(file, &format!("ci:{at}")).unwrap());
+            }
+        });
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["ci:0", "ci:1", "ci:2", "ci:3", "ci:4", "ci:5", "ci:6", "ci:7"]);
     }
 
     #[cfg(unix)]
