@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Gc, context: &mut Context) -> Outcome {
     let data = context.paths()?.data_dir.clone();
     let now = SystemTime::now();
     let (report, items) = context.block_on(async {
-        let content = open(&data, true).await?;
+        let content = open(&data, !arguments.dry_run).await?;
         let mut items = Vec::new();
         let collected = content.collect_garbage_telling(&options, &mut |item| items.push(item)).await;
         let report = collected.map_err(|error| {

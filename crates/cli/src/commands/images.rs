@@ -13,8 +13,9 @@ pub(crate) fn run(arguments: &Images, context: &mut Context) -> Outcome {
     let stores = context.stores(false)?;
     let wanted = arguments.repository.as_deref().map(Reference::parse).transpose();
     let wanted = wanted.map_err(|error| Failure::chain(Exit::Usage, &error))?.map(|reference| reference.name());
-    // Looking must not make a data directory.
-    if !context.paths()?.data_dir.exists() {
+    // Looking must not make a data directory, nor make one of a directory that is there. What cannot be looked at is told
+    // when it is opened.
+    if context.paths()?.data_dir.join("metadata.sqlite3").try_exists().is_ok_and(|there| !there) {
         return show(arguments, &[], context);
     }
     let rows = context.block_on(rows(&stores, wanted.as_deref(), arguments.quiet))??;

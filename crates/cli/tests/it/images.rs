@@ -3,6 +3,7 @@
 use lab::images::{self, Flavour};
 use lab::{Auth, Fault, FaultKind, Lab};
 
+use crate::sandbox::{Sandbox, tree};
 use crate::support::{AMD64, ARM64, program};
 use crate::transcript::Transcript;
 
@@ -104,6 +105,15 @@ fn layouts_are_filled_and_read() {
     t.run("pull local:app:v1 app:v2");
     t.run("push app:v1 local:app:v2");
     t.finish();
+}
+
+#[test]
+fn looking_makes_nothing_in_a_directory_that_is_there() {
+    let user = Sandbox::new();
+    std::fs::create_dir(user.path("here/mine")).unwrap();
+    let shown = user.words("--data mine images").success();
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    assert_eq!(tree(&user.path("here/mine")).len(), 0);
 }
 
 #[test]

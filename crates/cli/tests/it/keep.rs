@@ -230,6 +230,28 @@ fn garbage_goes_as_planned_while_the_server_runs() {
 }
 
 #[test]
+fn a_plan_of_garbage_clears_nothing_away() {
+    use std::io::{Read as _, Write as _};
+
+    let user = user();
+    let (_server, host) = Running::serve(&user, "registry");
+    let mut stream = std::net::TcpStream::connect(&host).unwrap();
+    let close = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+    write!(stream, "POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: {host}\r\n{close}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    let database = rusqlite::Connection::open(user.path("here/registry/metadata.sqlite3")).unwrap();
+    // Long ago.
+    assert_eq!(database.execute("UPDATE uploads SET updated_at = 0", []).unwrap(), 1);
+    let sessions = || database.query_row("SELECT COUNT(*) FROM uploads", [], |row| row.get::<_, u64>(0)).unwrap();
+    user.words("gc --data registry --dry-run").success();
+    assert_eq!(sessions(), 1);
+    user.words("gc --data registry").success();
+    assert_eq!(sessions(), 0);
+}
+
+#[test]
 fn damage_is_named_and_repaired_while_the_server_runs() {
     let user = user();
     let (_server, host) = Running::serve(&user, "registry");
