@@ -20,6 +20,9 @@ pub(crate) struct Htpasswd {
     /// Put the line into a file, in place of the user's if they have one, and print nothing
     #[arg(long, value_name = "FILE")]
     pub(crate) add_to: Option<PathBuf>,
+    /// Say what would be written, and write nothing
+    #[arg(long, requires = "add_to")]
+    pub(crate) dry_run: bool,
 }
 
 /// Arguments of `token`.
@@ -35,4 +38,7 @@ pub(crate) struct Token {
     /// Put the line into a file, and print the token alone
     #[arg(long, value_name = "FILE")]
     pub(crate) add_to: Option<PathBuf>,
+    /// Say what would be written, and write nothing
+    #[arg(long, requires = "add_to")]
+    pub(crate) dry_run: bool,
 }

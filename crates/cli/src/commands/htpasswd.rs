@@ -26,6 +26,10 @@ pub(crate) fn run(arguments: &Htpasswd, context: &mut Context) -> Outcome {
         context.output.line(line);
         return Ok(());
     };
+    if arguments.dry_run {
+        context.output.line(format_args!("would put the line of `{name}` into `{}`", file.display()));
+        return Ok(());
+    }
     match identity_file::put(file, name, &line)? {
         Kept::Added => context.output.note(format_args!("added `{name}` to `{}`", file.display())),
         Kept::Replaced => context.output.note(format_args!("changed the password of `{name}` in `{}`", file.display())),

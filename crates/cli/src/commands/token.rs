@@ -12,6 +12,11 @@ use crate::output::{Failure, Outcome};
 pub(crate) fn run(arguments: &Token, context: &mut Context) -> Outcome {
     let name = &arguments.name;
     Identities::check_name(name).map_err(Failure::usage)?;
+    if let (Some(file), true) = (&arguments.add_to, arguments.dry_run) {
+        // No token is made: one that is shown and kept nowhere would be taken for a good one.
+        context.output.line(format_args!("would add a token of `{name}` to `{}`", file.display()));
+        return Ok(());
+    }
     let token = Identities::random_token()
         .ok_or_else(|| Failure::new(Exit::Failure, "failed to make a token: the system gave no random bytes"))?;
     let line = Identities::token_line(name, &token);

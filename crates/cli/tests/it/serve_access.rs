@@ -116,6 +116,19 @@ fn tokens_are_made_and_taken() {
 }
 
 #[test]
+fn users_and_tokens_are_planned_without_being_written() {
+    let user = Sandbox::new();
+    let line = ["htpasswd", "bob", "--password-stdin", "--add-to", "users", "--dry-run"];
+    let said = user.polyarch_reading(&line, "secret\n").success();
+    assert_eq!(said, "would put the line of `bob` into `users`\n");
+    assert_eq!(user.words("token ci --add-to users --dry-run").success(), "would add a token of `ci` to `users`\n");
+    assert!(!user.path("here/users").exists());
+    // Without a file nothing is written anyway.
+    assert_eq!(user.words("token ci --dry-run").code, Some(2));
+    assert_eq!(user.words("htpasswd bob --dry-run").code, Some(2));
+}
+
+#[test]
 fn rules_change_while_it_runs_and_broken_ones_change_nothing() {
     let mut world = world("");
     world.log_in();
