@@ -6,7 +6,7 @@ use image::{Reference, Tag, Target};
 use pack::{Base, ImagePath, Naming, PackError, PackReport, PackRequest};
 use settings::EnvVar;
 use store::{ImageStore, Location};
-use transfer::Silent;
+use transfer::{Plan, Silent};
 
 use crate::args::Pack;
 use crate::context::Context;
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Pack, context: &mut Context) -> Outcome {
     for warning in packed.warnings() {
         context.output.warning(warning);
     }
-    let mut reports = Vec::new();
+    let (mut plans, mut reports) = (Vec::new(), Vec::new());
     for (reference, tags) in &targets {
         let naming = if arguments.single { Naming::Single(tags.clone()) } else { Naming::Index(tags.clone()) };
         let mut places = vec![Location::Local(reference.clone())];
@@ -38,8 +38,7 @@ pub(crate) fn run(arguments: &Pack, context: &mut Context) -> Outcome {
         for place in &places {
             let store = context.block_on(stores.open_for_writing(place))??;
             if arguments.transfer.dry_run {
-                let plan = packed.plan(&store, &naming)?;
-                context.output.raw(plan.to_string().as_bytes());
+                plans.push(packed.plan(&store, &naming)?);
             } else {
                 let options = transfer::Options::default();
                 let report = context.block_on(packed.write(&store, &naming, &options, &Silent))??;
@@ -47,7 +46,7 @@ pub(crate) fn run(arguments: &Pack, context: &mut Context) -> Outcome {
             }
         }
     }
-    tell(arguments, &reports, context)
+    if arguments.transfer.dry_run { tell_plans(arguments, &plans, context) } else { tell(arguments, &reports, context) }
 }
 
 /// One entry per repository: a reference in it, and its tags.
@@ -97,11 +96,19 @@ fn words(flag: &str, given: &[String]) -> Outcome<Option<Vec<String>>> {
     }
 }
 
+/// What would be done, for each place.
+fn tell_plans(arguments: &Pack, plans: &[Plan], context: &mut Context) -> Outcome {
+    if arguments.transfer.json {
+        return context.output.json(&plans.iter().map(Plan::steps).collect::<Vec<_>>());
+    }
+    for plan in plans {
+        context.output.raw(plan.to_string().as_bytes());
+    }
+    Ok(())
+}
+
 /// On stdout the names by which the images can be had.
 fn tell(arguments: &Pack, reports: &[(Arc<dyn ImageStore>, Vec<Tag>, PackReport)], context: &mut Context) -> Outcome {
-    if arguments.transfer.dry_run {
-        return Ok(());
-    }
     if arguments.transfer.json {
         let reports: Vec<&PackReport> = reports.iter().map(|(_, _, report)| report).collect();
         return context.output.json(&reports);

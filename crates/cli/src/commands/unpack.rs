@@ -22,6 +22,11 @@ pub(crate) fn run(arguments: &Unpack, context: &mut Context) -> Outcome {
     if arguments.transfer.dry_run {
         let layers = chosen.document.manifest().map_or(0, |manifest| manifest.layers.len());
         let digest = chosen.document.digest();
+        if arguments.transfer.json {
+            let directory = request.directory.display().to_string();
+            let plan = serde_json::json!({ "digest": digest, "layers": layers, "directory": directory });
+            return context.output.json(&plan);
+        }
         context.output.line(format!("unpack {layers} layers of {digest} into {}", request.directory.display()));
         return Ok(());
     }

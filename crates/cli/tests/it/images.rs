@@ -2,6 +2,7 @@
 
 use lab::images::{self, Flavour};
 use lab::{Auth, Fault, FaultKind, Lab};
+use serde_json::Value;
 
 use crate::sandbox::{Sandbox, tree};
 use crate::support::{AMD64, ARM64, program};
@@ -114,6 +115,29 @@ fn looking_makes_nothing_in_a_directory_that_is_there() {
     let shown = user.words("--data mine images").success();
     assert_eq!(shown.lines().count(), 1, "{shown}");
     assert_eq!(tree(&user.path("here/mine")).len(), 0);
+}
+
+#[test]
+fn plans_are_json_where_that_is_asked_for() {
+    let lab = Lab::start();
+    let user = Sandbox::new();
+    std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
+    let json = |line: &str| serde_json::from_str::<Value>(&user.words(line).success()).unwrap();
+    let image = lab.reference("app", "v1");
+    let plans = json(&format!("pack --dry-run --json --push -t {image} linux/amd64=amd64"));
+    // One for the local store, and one for the registry.
+    let plans = plans.as_array().unwrap();
+    assert_eq!(plans.len(), 2);
+    let pushed = json(&format!("pack --json --push -t {image} linux/amd64=amd64"));
+    let tagged = |plan: &Value| plan.as_array().unwrap().last().unwrap()["action"].clone();
+    assert_eq!((tagged(&plans[0]), tagged(&plans[1])), ("tag".into(), "tag".into()), "{plans:?}");
+    assert_eq!(pushed.as_array().unwrap().len(), 2);
+    if cfg!(target_os = "linux") {
+        let plan = json(&format!("unpack --dry-run --json --platform linux/amd64 {image} root"));
+        assert_eq!(plan["digest"], pushed[0]["images"][0]["manifest"]["digest"], "{plan} {pushed}");
+        assert_eq!((&plan["layers"], &plan["directory"]), (&1.into(), &"root".into()));
+        assert!(!user.path("here/root").exists());
+    }
 }
 
 #[test]
