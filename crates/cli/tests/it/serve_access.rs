@@ -104,7 +104,9 @@ fn tokens_are_made_and_taken() {
     assert!(both.lines().count() == 2 && both.lines().nth(1).unwrap().starts_with("ci:sha256:"), "{both}");
     let mut server = Running::start(&user, "serve --listen 127.0.0.1:0 --data registry --tokens tokens");
     let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
-    user.polyarch_reading(&["login", "-u", "ci", "--password-stdin", &host], both.lines().next().unwrap());
+    let unknown =
+        user.polyarch_reading(&["login", "-u", "ci", "--password-stdin", &host], both.lines().next().unwrap());
+    assert_eq!(unknown.code, Some(4), "{}", unknown.shown());
     assert_eq!(user.words(&format!("manifest inspect {host}/app:v1")).code, Some(1));
     user.polyarch_reading(&["login", "-u", "ci", "--password-stdin", &host], &token).success();
     user.polyarch(&["pack", "--push", "-t", &format!("{host}/app:v1"), "linux/amd64=amd64"]).success();
