@@ -264,7 +264,20 @@ fn others_are_told_what_was_written() {
     assert!(refused.stderr.contains("`webhook-allow` can list it"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("/hook"), "{}", refused.stderr);
 
-    let mut server = Running::start(&user, &format!("{line} --webhook-allow 127.0.0.0/8"));
+    // What cannot be read or written is no mistake of the command line.
+    let allowed = format!("{line} --webhook-allow 127.0.0.0/8");
+    std::fs::rename(user.path("here/secret"), user.path("here/other")).unwrap();
+    let refused = user.words(&allowed);
+    assert_eq!(refused.code, Some(1), "{}", refused.shown());
+    assert!(refused.stderr.starts_with("error: failed to read the secret of a webhook `"), "{}", refused.stderr);
+    std::fs::rename(user.path("here/other"), user.path("here/secret")).unwrap();
+    std::fs::write(user.path("here/registry/webhooks"), "").unwrap();
+    let refused = user.words(&allowed);
+    assert_eq!(refused.code, Some(1), "{}", refused.shown());
+    assert!(refused.stderr.starts_with("error: failed to open the journal of webhooks `"), "{}", refused.stderr);
+    std::fs::remove_file(user.path("here/registry/webhooks")).unwrap();
+
+    let mut server = Running::start(&user, &allowed);
     let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
     user.polyarch(&["pack", "--push", "-t", &format!("{host}/app:v1"), "linux/amd64=amd64"]).success();
     let (mut stream, _) = listener.accept().unwrap();

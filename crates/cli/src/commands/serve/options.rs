@@ -9,7 +9,7 @@ use image::Platform;
 use registry::{
     Access, AccessLog, AccessLogFormat, Allowed, Audit, Collection, Endpoint, EndpointError, ForwardedHeader,
     IssuerOptions, Issuers, KeyError, Limits, LogError, Network, Options, Pace, Rate, ReadOnly, ReferenceRules,
-    SigningKey, Tls, TokenAlgorithm, TokenOptions, TokenServer, WebhookOptions, Webhooks,
+    SigningKey, Tls, TokenAlgorithm, TokenOptions, TokenServer, WebhookError, WebhookOptions, Webhooks,
 };
 use settings::serve::{
     AuditSync, Count, ForwardedBy, KeyAlgorithm, LogFormat, OrOff, References, ServeSettings, Size, Target,
@@ -239,7 +239,11 @@ fn webhooks(settings: &ServeSettings) -> Outcome<Option<Webhooks>> {
     if settings.webhooks.is_empty() {
         return Ok(None);
     }
-    let refused = |error: EndpointError| Failure::usage(error.to_string());
+    // A file that cannot be used is no mistake of the settings.
+    let refused = |error: EndpointError| match error {
+        error @ EndpointError::SecretFile { .. } => Failure::new(Exit::Failure, format!("failed to {error}")),
+        error => Failure::usage(error.to_string()),
+    };
     let mut endpoints = Vec::new();
     for webhook in &settings.webhooks {
         let url = match (&webhook.url, &webhook.url_file) {
@@ -270,7 +274,11 @@ fn webhooks(settings: &ServeSettings) -> Outcome<Option<Webhooks>> {
     options.journal = Some(settings.data.join("webhooks"));
     certificate::make_directory(&settings.data)?;
     let open = Webhooks::open(endpoints, options);
-    open.map(Some).map_err(|error| Failure::usage(error.to_string()))
+    open.map(Some).map_err(|error| match error {
+        WebhookError::Endpoint(error) => refused(error),
+        error @ WebhookError::TooMany { .. } => Failure::usage(error.to_string()),
+        error => Failure::new(Exit::Failure, format!("failed to {error}")),
+    })
 }
 
 fn token_server(settings: &ServeSettings) -> Outcome<TokenServer> {
