@@ -103,8 +103,8 @@ pub trait BlobStore: BlobUpkeep + Send + Sync + fmt::Debug {
     /// Opens a new stage for bytes that arrive, hashing them as `algorithm`.
     async fn stage(&self, algorithm: Algorithm) -> Result<Box<dyn BlobWriter>, ContentError>;
 
-    /// Opens a stage again in order to append at `offset`. Bytes past `offset` are dropped; those before it are hashed
-    /// again, unless this process still knows their hash.
+    /// Opens a stage again in order to append at `offset`. Bytes past `offset` do not count, and are as they were until
+    /// others are written there; those before it are hashed again, unless this process still knows their hash.
     async fn resume(&self, stage: &StageId, offset: u64, algorithm: Algorithm) -> Result<Resumed, ContentError>;
 
     /// Drops a stage. It is no error if it is gone.

@@ -239,6 +239,7 @@ impl ContentStore {
         };
         let made = match &upload.content {
             UploadContent::Inline(before) if rest.is_none() => {
+                self.look_again(&upload).await?;
                 inline(digest, join(before, &first)).map(|record| (record, Claim::unneeded()))
             }
             content => {
@@ -298,7 +299,8 @@ impl ContentStore {
                 Ok(writer)
             }
             UploadContent::Staged(stage) => match self.blobs.resume(stage, upload.offset, algorithm).await? {
-                Resumed::Open(writer) => Ok(writer),
+                // From here on nobody moves it on.
+                Resumed::Open(writer) => self.look_again(upload).await.map(|()| writer),
                 Resumed::Busy => Err(ContentError::UploadBusy(upload.id.clone())),
                 Resumed::Gone => {
                     self.cancel_upload(&upload.repository, &upload.id).await?;
@@ -306,6 +308,13 @@ impl ContentStore {
                 }
             },
         }
+    }
+
+    /// Whether a session still stands where it stood when the request began: the client's first byte may have been long
+    /// in coming.
+    async fn look_again(&self, upload: &Upload) -> Result<(), ContentError> {
+        let now = self.upload(&upload.repository, &upload.id).await?;
+        check_offset(&now, Some(upload.offset))
     }
 
     /// After a failure: a stage that the session already had stays as it was, a new one goes.

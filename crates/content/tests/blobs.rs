@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use image::{Algorithm, Digest};
-use polyarch_content::{ContentError, DeleteOptions, RepositoryId, Scope, UploadContent, UploadId};
+use polyarch_content::{ByteSource, ContentError, DeleteOptions, RepositoryId, Scope, UploadContent, UploadId};
 use support::{assert_sound, broken_source, get, noise, open, put, repository, source};
+use tokio::sync::oneshot;
 
 const LARGE: usize = 1_300_000;
 
@@ -225,6 +228,86 @@ async fn two_writers_of_one_session_do_not_mix_their_bytes() {
     let whole = Bytes::from([&first[..], &second[..]].concat());
     two.finish_upload(&app, &id, None, None, &Digest::sha256(&whole)).await.unwrap();
     assert_sound(&one).await;
+}
+
+/// `bytes` once `begin` says so; `asked` is told that somebody waits for them.
+fn held_back(bytes: &Bytes, asked: oneshot::Sender<()>, begin: oneshot::Receiver<()>) -> ByteSource {
+    let bytes = bytes.clone();
+    Box::pin(stream::once(async move {
+        let _ = asked.send(());
+        let _ = begin.await;
+        Ok(bytes)
+    }))
+}
+
+/// A request whose first byte came after those of a later one used to cut these off, and from another process it could
+/// put its own in their place.
+#[tokio::test]
+async fn who_comes_late_to_a_session_changes_nothing_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = open(directory.path()).await;
+    let app = repository("app");
+    let other = noise(LARGE, 3);
+    for (seed, (length, two)) in
+        [(LARGE, open(directory.path()).await), (LARGE, one.clone()), (100, one.clone())].into_iter().enumerate()
+    {
+        for finishes in [false, true] {
+            let (first, second) = (noise(length, 10 + seed as u64), noise(length, 20 + u64::from(finishes)));
+            let whole = Bytes::from([&first[..], &second[..]].concat());
+            let at = Some(length as u64);
+            let id = one.start_upload(&app, None).await.unwrap().id;
+            one.append_upload(&app, &id, None, source(&first)).await.unwrap();
+            let (asked, waits) = oneshot::channel();
+            let (begin, begun) = oneshot::channel();
+            let held = held_back(&other.slice(..length), asked, begun);
+            let mut late = pin!(async {
+                if finishes {
+                    let ends = stream::iter([Err("the line went dead".into())]);
+                    let held: ByteSource = if length == LARGE { Box::pin(held.chain(ends)) } else { held };
+                    two.finish_upload(&app, &id, at, Some(held), &Digest::sha256(b"x")).await.map(drop)
+                } else {
+                    two.append_upload(&app, &id, at, held).await.map(drop)
+                }
+            });
+            tokio::select! {
+                early = &mut late => panic!("it does not wait: {early:?}"),
+                asked = waits => asked.unwrap(),
+            }
+            one.append_upload(&app, &id, at, source(&second)).await.unwrap();
+            begin.send(()).unwrap();
+            let error = late.await.unwrap_err();
+            assert!(matches!(error, ContentError::WrongOffset { .. } | ContentError::UploadBusy(_)), "{error}");
+            assert_eq!(one.upload(&app, &id).await.unwrap().offset, 2 * length as u64);
+            let digest = Digest::sha256(&whole);
+            one.finish_upload(&app, &id, None, None, &digest).await.unwrap();
+            assert!(get(&one, &app, &digest).await.unwrap() == whole, "other bytes have the digest");
+        }
+    }
+    assert_sound(&one).await;
+    assert_eq!(one.verify().await.unwrap().leftovers, []);
+}
+
+/// What a request wrote and did not live to write down is not part of a session, and of its blob neither.
+#[tokio::test]
+async fn bytes_past_the_offset_of_a_session_do_not_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let app = repository("app");
+    for (seed, rest) in [(1, 0), (2, 10), (3, LARGE)] {
+        let (first, rest) = (noise(LARGE, seed), noise(rest, 4));
+        let id = store.start_upload(&app, None).await.unwrap().id;
+        let upload = store.append_upload(&app, &id, None, source(&first)).await.unwrap();
+        let UploadContent::Staged(stage) = upload.content else { panic!("{upload:?}") };
+        let path = directory.path().join("uploads").join(stage.as_str());
+        std::fs::write(path, [&first[..], &noise(1000, 5)].concat()).unwrap();
+        assert_eq!(
+            store.append_upload(&app, &id, None, source(&rest)).await.unwrap().offset,
+            (LARGE + rest.len()) as u64
+        );
+        let digest = Digest::sha256(&[&first[..], &rest[..]].concat());
+        store.finish_upload(&app, &id, None, None, &digest).await.unwrap();
+    }
+    assert_sound(&store).await;
 }
 
 #[tokio::test]

@@ -162,9 +162,11 @@ impl BlobWriter for DiskWriter {
         let Self { inner, stage, file, length, .. } = *self;
         let (syncing, synced) = (inner.clone(), stage.clone());
         let synced = blocking(move || {
-            file.sync().map_err(|error| {
-                ContentError::io(format!("make {} durable", shown(&syncing.layout.stage(&synced))), error)
-            })?;
+            let path = syncing.layout.stage(&synced);
+            // What a request wrote and did not live to write down is not part of the blob.
+            let cut = file.length().and_then(|there| if there > length { file.set_length(length) } else { Ok(()) });
+            cut.map_err(|error| ContentError::io(format!("cut {}", shown(&path)), error))?;
+            file.sync().map_err(|error| ContentError::io(format!("make {} durable", shown(&path)), error))?;
             // The file stays open, and locked, until it has its name.
             syncing.place(&synced, &actual, length).map(|placed| (file, actual, placed))
         });
