@@ -165,7 +165,8 @@ pub trait BlobWriter: Send {
     /// Closes the stage for now; what was flushed stays for a later [`BlobStore::resume`].
     async fn release(self: Box<Self>);
 
-    /// Makes the bytes durable as the blob `expected`. With another digest the stage is dropped.
+    /// Makes the bytes durable as the blob `expected`. With another digest, or if that fails for good, the stage is
+    /// dropped.
     async fn commit(self: Box<Self>, expected: &Digest) -> Result<Placed, ContentError>;
 
     /// Drops the stage.

@@ -80,6 +80,30 @@ async fn calls_of_a_push() -> u64 {
     disk.take_calls()
 }
 
+/// The system forgets which bytes it could not write: trying again used to call them durable.
+#[tokio::test]
+async fn what_was_not_made_durable_is_not_tried_again() {
+    for fault in [Fault::Error, Fault::Full] {
+        let directory = quick_directory();
+        let disk = Simulated::default();
+        let store = store(directory.path(), &disk).unwrap();
+        let app = repository("app");
+        let bytes = noise(LAYER, 1);
+        let digest = Digest::sha256(&bytes);
+        let id = store.start_upload(&app, None).await.unwrap().id;
+        store.append_upload(&app, &id, None, source(&bytes)).await.unwrap();
+        disk.set_fault(1, fault);
+        let error = store.finish_upload(&app, &id, None, None, &digest).await.unwrap_err();
+        assert!(error.to_string().contains("make `/data/uploads/"), "{error}");
+        disk.clear_fault();
+        let error = store.finish_upload(&app, &id, None, None, &digest).await.unwrap_err();
+        assert!(matches!(error, ContentError::UploadUnknown(_)), "{error}");
+        store.put_blob(&app, &digest, None, source(&bytes)).await.unwrap();
+        check(&store, &app, &[digest], "a blob that was sent again").await;
+        assert_eq!(store.verify().await.unwrap().leftovers, []);
+    }
+}
+
 #[tokio::test]
 async fn a_fault_at_any_call_is_reported_and_a_second_push_succeeds() {
     let calls = calls_of_a_push().await;

@@ -166,7 +166,11 @@ impl BlobWriter for DiskWriter {
             // What a request wrote and did not live to write down is not part of the blob.
             let cut = file.length().and_then(|there| if there > length { file.set_length(length) } else { Ok(()) });
             cut.map_err(|error| ContentError::io(format!("cut {}", shown(&path)), error))?;
-            file.sync().map_err(|error| ContentError::io(format!("make {} durable", shown(&path)), error))?;
+            if let Err(error) = file.sync() {
+                // The system forgets what it could not write: a second time it would say that all is well.
+                let _ = syncing.disk.remove(&path);
+                return Err(ContentError::io(format!("make {} durable", shown(&path)), error));
+            }
             // The file stays open, and locked, until it has its name.
             syncing.place(&synced, &actual, length).map(|placed| (file, actual, placed))
         });
