@@ -165,6 +165,9 @@ pub trait BlobWriter: Send {
     /// Closes the stage for now; what was flushed stays for a later [`BlobStore::resume`].
     async fn release(self: Box<Self>);
 
+    /// Closes the stage after a failure, and takes back the room of the bytes past `length` if that can be done.
+    async fn cut(self: Box<Self>, length: u64);
+
     /// Makes the bytes durable as the blob `expected`. With another digest, or if that fails for good, the stage is
     /// dropped.
     async fn commit(self: Box<Self>, expected: &Digest) -> Result<Placed, ContentError>;

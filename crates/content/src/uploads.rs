@@ -71,6 +71,10 @@ impl Drop for Unfinished<'_> {
 impl ContentStore {
     /// Writes a blob whose digest is known, and makes `repository` hold it. Durable when it returns.
     ///
+    /// If only its row cannot be written, its bytes stay under the name of the digest, and no repository holds them: nobody
+    /// is told that they are there, the next who puts the same blob replaces them, [`ContentStore::verify`] lists them, and
+    /// [`ContentStore::repair`] removes them.
+    ///
     /// # Errors
     /// [`ContentError::DigestMismatch`], [`ContentError::SizeMismatch`], [`ContentError::Source`] if `source` failed.
     pub async fn put_blob(
@@ -165,22 +169,25 @@ impl ContentStore {
             }
             content => {
                 let mut writer = self.open_stage(&upload, content, upload.algorithm).await?;
-                let failed = match writer.write(first).await {
+                let poured = match writer.write(first).await {
                     Ok(()) => match &mut rest {
-                        Some(rest) => pour(&mut *writer, rest).await.err(),
-                        None => None,
+                        Some(rest) => pour(&mut *writer, rest).await,
+                        None => Ok(()),
                     },
-                    Err(error) => Some(error),
+                    failed => failed,
                 };
-                let broken = match failed {
-                    None => broken,
-                    Some(error @ ContentError::Source(_)) => Some(error),
-                    Some(error) => {
-                        self.drop_writer(content, writer).await;
+                let flushed = match poured {
+                    Ok(()) => writer.flush().await.map(|offset| (offset, broken)),
+                    Err(error @ ContentError::Source(_)) => writer.flush().await.map(|offset| (offset, Some(error))),
+                    Err(error) => Err(error),
+                };
+                let (offset, broken) = match flushed {
+                    Ok(flushed) => flushed,
+                    Err(error) => {
+                        go_back(&upload, writer).await;
                         return Err(error);
                     }
                 };
-                let offset = writer.flush().await?;
                 let content = UploadContent::Staged(writer.stage().clone());
                 return self.advance(upload, offset, content, Some(writer), broken).await;
             }
@@ -199,9 +206,11 @@ impl ContentStore {
     ) -> Result<Upload, ContentError> {
         let moved = self.metadata.advance_upload(&upload, offset, content.clone()).await;
         if let Some(writer) = writer {
-            match &moved {
-                Ok(true) => writer.release().await,
-                _ => self.drop_writer(&upload.content, writer).await,
+            match (&moved, &upload.content) {
+                (Ok(true), _) => writer.release().await,
+                // Whether the row speaks of these bytes is not known.
+                (_, UploadContent::Staged(_)) => drop(writer),
+                (_, UploadContent::Inline(_)) => writer.abort().await,
             }
         }
         match (moved?, broken) {
@@ -248,16 +257,22 @@ impl ContentStore {
                 let mut writer = self.open_stage(&upload, content, algorithm).await?;
                 let poured = async {
                     writer.write(first).await?;
-                    match &mut rest {
-                        Some(rest) => pour(&mut *writer, rest).await,
-                        None => Ok(()),
+                    if let Some(rest) = &mut rest {
+                        pour(&mut *writer, rest).await?;
                     }
+                    writer.flush().await
                 };
                 if let Err(error) = poured.await {
-                    self.drop_writer(content, writer).await;
+                    go_back(&upload, writer).await;
                     return Err(error);
                 }
-                writer.commit(digest).await.map(|placed| stored(digest, placed))
+                let stage = writer.stage().clone();
+                let placed = writer.commit(digest).await;
+                if placed.is_err() && matches!(content, UploadContent::Inline(_)) {
+                    // No row speaks of it. One that stays is cleared away later.
+                    let _ = self.blobs.discard(&stage).await;
+                }
+                placed.map(|placed| stored(digest, placed))
             }
         };
         match made {
@@ -293,8 +308,11 @@ impl ContentStore {
         match content {
             UploadContent::Inline(before) => {
                 let mut writer = self.blobs.stage(algorithm).await?;
-                if !before.is_empty() {
-                    writer.write(before.clone()).await?;
+                if !before.is_empty()
+                    && let Err(error) = writer.write(before.clone()).await
+                {
+                    writer.abort().await;
+                    return Err(error);
                 }
                 Ok(writer)
             }
@@ -316,13 +334,13 @@ impl ContentStore {
         let now = self.upload(&upload.repository, &upload.id).await?;
         check_offset(&now, Some(upload.offset))
     }
+}
 
-    /// After a failure: a stage that the session already had stays as it was, a new one goes.
-    async fn drop_writer(&self, before: &UploadContent, writer: Box<dyn BlobWriter>) {
-        match before {
-            UploadContent::Staged(_) => drop(writer),
-            UploadContent::Inline(_) => writer.abort().await,
-        }
+/// After a failure: a stage that the session already had goes back to where it stood, a new one goes.
+async fn go_back(upload: &Upload, writer: Box<dyn BlobWriter>) {
+    match &upload.content {
+        UploadContent::Staged(_) => writer.cut(upload.offset).await,
+        UploadContent::Inline(_) => writer.abort().await,
     }
 }
 

@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use image::Digest;
-use polyarch_content::disk::DiskBlobStore;
+use polyarch_content::disk::{Disk, DiskBlobStore};
 use polyarch_content::sqlite::SqliteMetadataStore;
-use polyarch_content::{BlobStore, ContentError, ContentStore, GcOptions, GcReport, Options, PutOptions, RepositoryId};
+use polyarch_content::{
+    BlobStore, ContentError, ContentStore, GcOptions, GcReport, LeftoverKind, Options, PutOptions, RepositoryId,
+    UploadId,
+};
 use simulated::{Fault, Simulated};
 use support::{assert_sound, get, is_whole, manifest, noise, repository, source, tag};
 
@@ -80,6 +83,53 @@ async fn calls_of_a_push() -> u64 {
     disk.take_calls()
 }
 
+/// Two sessions of one request each: one is finished with all of its bytes, one gets its first.
+async fn short_sessions(store: &ContentStore, sessions: &mut Vec<UploadId>) -> Result<(), ContentError> {
+    let app = repository("app");
+    // Fewer than are handed on at once, and more.
+    for (seed, length) in [(5, 100_000), (6, LAYER)] {
+        let bytes = noise(length, seed);
+        let id = store.start_upload(&app, None).await?.id;
+        sessions.push(id.clone());
+        store.append_upload(&app, &id, None, source(&bytes)).await?;
+        let id = store.start_upload(&app, None).await?.id;
+        sessions.push(id.clone());
+        store.finish_upload(&app, &id, None, Some(source(&bytes)), &Digest::sha256(&bytes)).await?;
+    }
+    Ok(())
+}
+
+/// What a failed request had written used to stay until a collection looked for it: on a full disk, above all.
+#[tokio::test]
+async fn a_fault_at_any_call_of_a_session_leaves_no_stage() {
+    let directory = quick_directory();
+    let mut at = 0;
+    loop {
+        at += 1;
+        let mut failed = false;
+        for fault in [Fault::Error, Fault::Full] {
+            let place = directory.path().join(format!("{at}{fault:?}"));
+            std::fs::create_dir(&place).unwrap();
+            let disk = Simulated::default();
+            let store = store(&place, &disk).unwrap();
+            let mut sessions = Vec::new();
+            disk.set_fault(at, fault);
+            failed |= short_sessions(&store, &mut sessions).await.is_err();
+            disk.clear_fault();
+            for id in &sessions {
+                store.cancel_upload(&repository("app"), id).await.unwrap();
+            }
+            let mut left = store.verify().await.unwrap().leftovers;
+            left.retain(|item| matches!(item.kind, LeftoverKind::Stage(_)));
+            assert_eq!(left, [], "{fault:?} at call {at}");
+        }
+        if !failed {
+            break;
+        }
+    }
+    assert!(at > 10, "{at}");
+}
+
 /// The system forgets which bytes it could not write: trying again used to call them durable.
 #[tokio::test]
 async fn what_was_not_made_durable_is_not_tried_again() {
@@ -101,6 +151,39 @@ async fn what_was_not_made_durable_is_not_tried_again() {
         store.put_blob(&app, &digest, None, source(&bytes)).await.unwrap();
         check(&store, &app, &[digest], "a blob that was sent again").await;
         assert_eq!(store.verify().await.unwrap().leftovers, []);
+    }
+}
+
+/// What a request could not write to the end used to stay behind the session's bytes, though the disk was full.
+#[tokio::test]
+async fn a_full_disk_gets_back_what_a_session_could_not_keep() {
+    let directory = quick_directory();
+    let (app, bytes) = (repository("app"), noise(2 * LAYER, 1));
+    let (digest, rest) = (Digest::sha256(&bytes), bytes.slice(LAYER..));
+    for finishes in [false, true] {
+        // The first of its writes, one in the middle, the last.
+        for at in [1, 17, 30] {
+            let place = directory.path().join(format!("{finishes}{at}"));
+            std::fs::create_dir(&place).unwrap();
+            let disk = Simulated::default();
+            let store = store(&place, &disk).unwrap();
+            let id = store.start_upload(&app, None).await.unwrap().id;
+            store.append_upload(&app, &id, None, source(&bytes.slice(..LAYER))).await.unwrap();
+            disk.set_fault(at, Fault::Full);
+            let written = if finishes {
+                store.finish_upload(&app, &id, None, Some(source(&rest)), &digest).await.map(drop)
+            } else {
+                store.append_upload(&app, &id, None, source(&rest)).await.map(drop)
+            };
+            assert!(matches!(written, Err(ContentError::NoSpace { .. })), "{written:?}");
+            disk.clear_fault();
+            assert_eq!(store.upload(&app, &id).await.unwrap().offset, LAYER as u64);
+            let files = disk.list(Path::new("/data/uploads")).unwrap();
+            let staged = files.into_iter().map(|file| file.length).sum::<u64>();
+            assert_eq!(staged, LAYER as u64, "finishes: {finishes}, write {at}");
+            store.finish_upload(&app, &id, Some(LAYER as u64), Some(source(&rest)), &digest).await.unwrap();
+            check(&store, &app, std::slice::from_ref(&digest), "a full disk").await;
+        }
     }
 }
 

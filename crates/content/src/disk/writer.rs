@@ -190,6 +190,13 @@ impl BlobWriter for DiskWriter {
         }
     }
 
+    async fn cut(self: Box<Self>, length: u64) {
+        self.writing.stop().await;
+        let file = self.file.clone();
+        // Bytes that stay do not count; they are cut off when the blob is committed.
+        let _ = blocking(move || file.set_length(length)).await;
+    }
+
     async fn abort(self: Box<Self>) {
         self.writing.stop().await;
         let (inner, stage) = (self.inner.clone(), self.stage.clone());
