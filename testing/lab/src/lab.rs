@@ -416,6 +416,17 @@ impl Lab {
         self.shared.content().blob(repository, digest).is_some()
     }
 
+    /// Names of all repositories, sorted; one that holds nothing may be among them.
+    pub fn repositories(&self) -> Vec<String> {
+        self.shared.content().repositories.keys().cloned().collect()
+    }
+
+    /// Digests of all blobs of a repository, sorted.
+    pub fn blobs(&self, repository: &str) -> Vec<Digest> {
+        let content = self.shared.content();
+        content.repositories.get(repository).map(|found| found.blobs.iter().cloned().collect()).unwrap_or_default()
+    }
+
     /// All tags of a repository, sorted.
     pub fn tags(&self, repository: &str) -> Vec<String> {
         let content = self.shared.content();

@@ -178,6 +178,8 @@ const STORES: [(&str, &str); 2] = [("", "docker/manifests"), ("elsewhere:", "her
 fn read_store(user: &Sandbox) -> Store {
     use std::os::unix::fs::PermissionsExt as _;
 
+    // Where the second of the stores is looked for: were it another directory, nothing would be seen there.
+    assert!(user.path("here").is_dir());
     let mut store = Store::new();
     for (prefix, directory) in STORES {
         let root = user.path(directory);

@@ -3,7 +3,7 @@
 //!
 //! For each scenario docker goes first, from a registry in a known state; then the registry is put back and polyarch does
 //! the same. After every command these must be equal: exit code, stdout, stderr, every file of the local store with its
-//! mode, and every tag, document and blob of the registry. Where a rule excuses a difference polyarch goes on from
+//! mode, and every tag, document and blob of every repository. Where a rule excuses a difference polyarch goes on from
 //! docker's state, so that one difference does not hide the next.
 //!
 //! Generated scenarios are played twice more, with the two programs in turn on one store.

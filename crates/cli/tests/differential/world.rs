@@ -9,20 +9,6 @@ use serde_json::{Value, json};
 use crate::images::{Flavour, config, entry, put, put_artifact, put_index};
 use crate::script::Kind;
 
-/// All repositories that scenarios use, as sources or as targets.
-pub(crate) const REPOSITORIES: &[&str] = &[
-    "t/app",
-    "t/oci",
-    "t/odd",
-    "t/idx",
-    "t/app-amd64",
-    "t/app-arm64",
-    "t/app-armv7",
-    "t/app-win",
-    "t/target",
-    "t/other",
-];
-
 /// What the registry holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State(pub(crate) BTreeMap<String, Repository>);
@@ -55,22 +41,24 @@ impl World {
         world
     }
 
-    /// What the registry holds now.
+    /// What the registry holds now, in whatever repository.
     pub(crate) fn state(&self) -> State {
-        let repository = |name: &&str| {
-            let digests = self.lab.manifests(name);
+        let repository = |name: String| {
+            let digests = self.lab.manifests(&name);
             let manifests = digests.into_iter().map(|digest| {
                 let reference = digest.to_string();
-                let bytes = self.lab.manifest(name, &reference).unwrap_or_default().to_vec();
-                (digest, (self.lab.manifest_type(name, &reference).unwrap_or_default(), bytes))
+                let bytes = self.lab.manifest(&name, &reference).unwrap_or_default().to_vec();
+                (digest, (self.lab.manifest_type(&name, &reference).unwrap_or_default(), bytes))
             });
             let tags =
-                self.lab.tags(name).into_iter().filter_map(|tag| Some((tag.clone(), self.lab.resolve(name, &tag)?)));
-            let blobs = self.blobs.keys().filter(|digest| self.lab.has_blob(name, digest)).cloned();
+                self.lab.tags(&name).into_iter().filter_map(|tag| Some((tag.clone(), self.lab.resolve(&name, &tag)?)));
+            let blobs = self.lab.blobs(&name).into_iter();
             let found = Repository { tags: tags.collect(), manifests: manifests.collect(), blobs: blobs.collect() };
-            ((*name).to_owned(), found)
+            (name, found)
         };
-        State(REPOSITORIES.iter().map(repository).collect())
+        let all = self.lab.repositories().into_iter().map(repository);
+        // An upload that came to nothing may leave a name behind, and so may putting the registry back.
+        State(all.filter(|(_, found)| *found != Repository::default()).collect())
     }
 
     /// Puts the registry back to where scenarios begin.
@@ -84,8 +72,10 @@ impl World {
     /// Makes the registry hold `state`.
     pub(crate) fn restore(&self, state: &State) {
         let now = self.state();
-        for (name, want) in &state.0 {
-            let have = now.0.get(name).cloned().unwrap_or_default();
+        let names: BTreeSet<&String> = now.0.keys().chain(state.0.keys()).collect();
+        for name in names {
+            let (have, want) = (now.0.get(name).cloned().unwrap_or_default(), state.0.get(name));
+            let want = want.cloned().unwrap_or_default();
             for digest in have.manifests.keys().filter(|digest| !want.manifests.contains_key(digest)) {
                 self.lab.delete(name, &digest.to_string());
             }
@@ -111,21 +101,11 @@ impl World {
     }
 }
 
-/// Every blob that a manifest of the registry names as config or layer.
+/// The bytes of every blob.
 fn all_blobs(lab: &Lab) -> BTreeMap<Digest, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for name in REPOSITORIES {
-        for digest in lab.manifests(name) {
-            let bytes = lab.manifest(name, &digest.to_string()).unwrap_or_default();
-            let Ok(manifest) = serde_json::from_slice::<Value>(&bytes) else { continue };
-            let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
-            for descriptor in layers.iter().chain([&manifest["config"]]) {
-                let Some(Ok(digest)) = descriptor["digest"].as_str().map(Digest::parse) else { continue };
-                found.extend(lab.blob(name, &digest).map(|bytes| (digest, bytes.to_vec())));
-            }
-        }
-    }
-    found
+    let blobs = |name: String| lab.blobs(&name).into_iter().map(move |digest| (name.clone(), digest));
+    let all = lab.repositories().into_iter().flat_map(blobs);
+    all.filter_map(|(name, digest)| Some((digest.clone(), lab.blob(&name, &digest)?.to_vec()))).collect()
 }
 
 fn fill(lab: &Lab) {

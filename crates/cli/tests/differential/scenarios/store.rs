@@ -25,7 +25,8 @@ pub(super) fn all() -> Vec<Scenario> {
         ),
         plain(
             "a file that is no JSON",
-            "create --insecure R/t/app:l R/t/app:amd64
+            "create --insecure R/t/app:other R/t/app:amd64
+             create --insecure R/t/app:l R/t/app:amd64
              !file R/t/app:l R/t/app:arm64 '{bad'
              push R/t/app:l
              create --insecure --amend R/t/app:l R/t/app:s390x
