@@ -27,7 +27,10 @@ pub(crate) async fn per_image(peer: &Peer) -> Result<String, String> {
         // Without the server strace has nothing left to do.
         drop(server);
         let _ = tracer.wait();
-        pushed?;
+        let wrong: u64 = pushed?.iter().map(load::Measured::error_count).sum();
+        if wrong > 0 {
+            return Err(format!("{wrong} of {images} pushes went wrong"));
+        }
         let text = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
         counts.push(text.lines().filter(|line| line.contains("sync") && !line.contains("resumed>")).count());
     }

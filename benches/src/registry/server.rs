@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub(crate) struct Peer {
     pub(crate) name: String,
     program: PathBuf,
-    is_polyarch: bool,
+    pub(crate) is_polyarch: bool,
 }
 
 impl Peer {

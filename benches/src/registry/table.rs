@@ -34,7 +34,9 @@ pub(crate) fn print(peers: &[Peer], results: &Results, hash: f64) {
         }));
         let p99 = median(&sorted(servers[0].iter().map(|round| round.latency_ms.p99)));
         cells.push(format!("{p99:.2} ms"));
-        cells.push(servers.iter().flatten().map(Measured::error_count).sum::<u64>().to_string());
+        // Whose they are: a ratio is that of what went well.
+        let errors = servers.iter().map(|rounds| rounds.iter().map(Measured::error_count).sum::<u64>().to_string());
+        cells.push(errors.collect::<Vec<_>>().join(" / "));
         row(&cells);
     }
     println!();
