@@ -231,11 +231,7 @@ impl Client {
         self.out.clear();
         self.out.extend_from_slice(b"PUT ");
         let location = self.connection.as_ref().and_then(|connection| connection.field("location"));
-        let path = location.and_then(|location| match location.strip_prefix(shared.origin.as_bytes()) {
-            Some(path) => Some(path),
-            None => Some(location).filter(|location| location.starts_with(b"/")),
-        });
-        let Some(path) = path.filter(|path| path.iter().all(u8::is_ascii_graphic)) else {
+        let Some(path) = location.and_then(|location| path_of(location, &shared.origin)) else {
             return Err(Failed { step: "POST upload", fault: Fault::Malformed("a location that is elsewhere") });
         };
         self.out.extend_from_slice(path);
@@ -389,5 +385,27 @@ impl Client {
         tally.received += received;
         tally.sent += body.len();
         Ok(())
+    }
+}
+
+/// The path of a location that is at `origin`, with its query.
+fn path_of<'a>(location: &'a [u8], origin: &str) -> Option<&'a [u8]> {
+    let path = location.strip_prefix(origin.as_bytes()).unwrap_or(location);
+    // What begins with `http://h:5000` may go on as `http://h:50001/`.
+    (path.starts_with(b"/") && path.iter().all(u8::is_ascii_graphic)).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+
+    #[test]
+    fn a_port_that_begins_like_another_is_elsewhere() {
+        let path = |location: &'static str| path_of(location.as_bytes(), "http://h:5000");
+        assert_eq!(path("http://h:5000/v2/x?y=1"), Some(&b"/v2/x?y=1"[..]));
+        assert_eq!(path("/v2/x"), Some(&b"/v2/x"[..]));
+        for elsewhere in ["http://h:50001/v2/x", "http://h:5000", "https://h:5000/v2/x", "v2/x", "/v2/x y", ""] {
+            assert_eq!(path(elsewhere), None, "{elsewhere}");
+        }
     }
 }
