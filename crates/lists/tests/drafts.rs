@@ -118,7 +118,6 @@ fn rm_removes_damaged_lists() {
     assert!(remove(&["r.io/t/app:v2".into(), LIST.into()], &drafts).failures.is_empty());
 }
 
-/// Row 67.
 /// To read it never ended, or took all the memory there is.
 #[cfg(unix)]
 #[test]
@@ -147,6 +146,7 @@ fn what_is_no_file_or_has_no_end_is_not_read() {
     assert!(said().ends_with("Manifest` has more than 64 levels"), "{}", said());
 }
 
+/// Row 67.
 #[test]
 fn rm_goes_through_all_lists_and_reports_what_failed() {
     let (config, drafts) = drafts();

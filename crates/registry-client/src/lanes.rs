@@ -1,4 +1,4 @@
-//! How much is done at once with one registry.
+//! How much is done at once with one registry, as one user of it.
 //!
 //! Three lanes, so that a small request never waits behind a big blob, and so that a copy within one registry, which
 //! holds an upload while it opens a download, cannot wait for itself.
@@ -24,7 +24,7 @@ pub(crate) enum Lane {
     Upload,
 }
 
-/// The lanes of one registry.
+/// The lanes of one registry, for one user of it: two logins there do not wait for each other.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     small: Arc<Adaptive>,

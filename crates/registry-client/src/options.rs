@@ -124,7 +124,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// How much is done at once with one registry.
+/// How much is done at once with one registry, as one user of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pacing {
     /// Small requests: where it starts, and the most. Halved on 429 and 503, then grown again one by one.
