@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use image::{Digest, Document, MediaType, Target};
 use polyarch_content::{
-    ContentError, DeleteOptions, PutOptions, ReferencePolicy, ReferenceReason, RepositoryId, Scope, TagCondition,
+    ContentError, DeleteOptions, GcOptions, PutOptions, ReferencePolicy, ReferenceReason, RepositoryId, Scope,
+    TagCondition,
 };
-use support::{assert_sound, descriptor, index, is_whole, manifest, noise, open, push, put, repository, tag};
+use support::{assert_sound, descriptor, get, index, is_whole, manifest, noise, open, push, put, repository, tag};
 
 #[tokio::test]
 async fn a_document_comes_back_to_the_letter() {
@@ -140,6 +143,40 @@ async fn a_blob_that_comes_after_its_manifest_belongs_to_it() {
     }
     assert!(store.delete_document(&app, image.digest(), DeleteOptions::careful()).await.unwrap().is_some());
     assert_sound(&store).await;
+}
+
+/// An index that names layers, as caches of builds do. One that came later used to be taken by a collection.
+#[tokio::test]
+async fn a_blob_that_comes_after_its_index_belongs_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let app = repository("app");
+    let mut collections = GcOptions::default();
+    (collections.keep_unused_blobs, collections.sweep_after) = (Duration::ZERO, Duration::ZERO);
+    let linux = "linux/amd64".parse().unwrap();
+    for (policy, platform, seed) in [
+        (ReferencePolicy::Sparse, "", 1),
+        (ReferencePolicy::Platforms([linux].into()), r#","platform":{"os":"windows","architecture":"amd64"}"#, 2),
+    ] {
+        let blob = noise(100, seed);
+        let entry = descriptor(MediaType::OCI_LAYER_GZIP, &blob).replace('}', &format!("{platform}}}"));
+        let text = format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{entry}]}}"#, MediaType::OCI_INDEX);
+        let cache = Document::new(None, text.into_bytes()).unwrap();
+        let mut options = PutOptions::tagged(Some(&tag(&format!("cache{seed}"))));
+        let error = store.put_document(&app, &cache, &options).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("blob `{}` is not in the repository", Digest::sha256(&blob)));
+        options.references = policy;
+        store.put_document(&app, &cache, &options).await.unwrap();
+        assert_sound(&store).await;
+        let digest = put(&store, &app, &blob).await;
+        assert_sound(&store).await;
+        let error = store.delete_blob(&app, &digest, DeleteOptions::careful()).await.unwrap_err();
+        assert!(matches!(error, ContentError::StillReferenced { .. }), "{error}");
+        for _ in 0..3 {
+            store.collect_garbage(&collections).await.unwrap();
+        }
+        assert_eq!(get(&store, &app, &digest).await, Some(blob));
+    }
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use image::{Digest, Document};
+use image::{Digest, Document, MediaType};
 use polyarch_content::{
-    ContentStore, DeleteOptions, GcOptions, LeftoverKind, Mended, Problem, PutOptions, UploadContent,
+    ContentStore, DeleteOptions, GcOptions, LeftoverKind, Mended, Problem, PutOptions, ReferencePolicy, UploadContent,
 };
-use support::{assert_sound, get, index, is_whole, noise, open, push, put, repository, source, tag};
+use support::{assert_sound, descriptor, get, index, is_whole, noise, open, push, put, repository, source, tag};
 
 const LARGE: usize = 200_000;
 
@@ -321,4 +321,24 @@ async fn beside_others_nothing_is_found_that_is_not_there() {
     tokio::join!(checking, futures_util::future::join_all(clients), collect(&stores[1], &stop));
     assert_sound(&stores[0]).await;
     assert!(quarantined(directory.path()).is_empty());
+}
+
+/// A repair used to forget that an index waits for a blob.
+#[tokio::test]
+async fn an_index_that_was_repaired_still_waits_for_its_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let app = repository("app");
+    let blob = noise(100, 1);
+    let entry = descriptor(MediaType::OCI_LAYER_GZIP, &blob);
+    let text = format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{entry}]}}"#, MediaType::OCI_INDEX);
+    let cache = Document::new(None, text.into_bytes()).unwrap();
+    let mut options = PutOptions::tagged(Some(&tag("cache")));
+    options.references = ReferencePolicy::Sparse;
+    store.put_document(&app, &cache, &options).await.unwrap();
+    database(directory.path()).execute_batch("DELETE FROM child_edges").unwrap();
+    assert!(matches!(&repair(&store).await[..], [Problem::EdgeMissing { .. }]));
+    let digest = put(&store, &app, &blob).await;
+    assert_sound(&store).await;
+    assert!(store.delete_blob(&app, &digest, DeleteOptions::careful()).await.is_err());
 }

@@ -157,19 +157,26 @@ impl Edges {
                     edges.children.insert(descriptor.digest.clone());
                     let held = edges.child(connection, repository, descriptor)?
                         || edges.blob(connection, repository, descriptor)?;
-                    if held || !policy.needs(descriptor) {
+                    if held {
                         continue;
                     }
-                    let reason = match descriptor.media_type.kind() {
-                        MediaKind::Index | MediaKind::Manifest => ReferenceReason::MissingDocument,
-                        _ => ReferenceReason::MissingBlob,
-                    };
-                    edges.problem(&descriptor.digest, reason);
+                    match (policy.needs(descriptor), is_document(descriptor)) {
+                        (true, true) => edges.problem(&descriptor.digest, ReferenceReason::MissingDocument),
+                        (true, false) => edges.problem(&descriptor.digest, ReferenceReason::MissingBlob),
+                        // An edge to a document is there before its end is.
+                        (false, true) => {}
+                        (false, false) => drop(edges.awaited.insert(descriptor.digest.clone())),
+                    }
                 }
             }
         }
         Ok(edges)
     }
+}
+
+/// Whether what an entry of an index names is a document, by its media type; else it is a blob.
+pub(super) fn is_document(entry: &Descriptor) -> bool {
+    matches!(entry.media_type.kind(), MediaKind::Index | MediaKind::Manifest)
 }
 
 pub(super) fn put(

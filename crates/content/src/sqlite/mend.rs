@@ -5,6 +5,7 @@ use image::{Digest, Document, MediaType, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::check::{NAME, is_only_a_blob};
+use super::documents::is_document;
 use super::failure::Failure;
 use super::garbage::{remove_document, remove_unheld};
 use super::{blobs, history, now};
@@ -156,7 +157,8 @@ fn write_edges(connection: &Connection, found: &Found, document: &Document) -> R
             connection
                 .prepare_cached("INSERT OR IGNORE INTO child_edges (parent, repository, child) VALUES (?1, ?2, ?3)")?
                 .execute(params![found.id, found.holder, digest.as_str()])?;
-            if !is_only_a_blob(connection, found.holder, digest)? {
+            // A blob that is not there is waited for, as a manifest waits for its own.
+            if is_document(child) && !is_only_a_blob(connection, found.holder, digest)? {
                 continue;
             }
         }
