@@ -28,8 +28,9 @@ pub(super) enum Durability {
 /// Gives an operation's caller its answer, once it is known what became of the transaction.
 type Answer = Box<dyn FnOnce(Result<(), &Lost>) + Send>;
 
-/// Runs an operation; without a connection it only makes the answer that says so.
-type Run = Box<dyn FnOnce(Option<&Connection>) -> Answer + Send>;
+/// Runs an operation, and says why SQLite refused it if it did; without a connection it only makes the answer that says
+/// so.
+type Run = Box<dyn FnOnce(Option<&Connection>) -> (Answer, Option<Lost>) + Send>;
 
 struct Job {
     durability: Durability,
@@ -84,7 +85,11 @@ impl Writer {
         let said = action.clone();
         let run = Box::new(move |connection: Option<&Connection>| {
             let result = connection.map(|connection| in_savepoint(connection, operation));
-            Box::new(move |committed: Result<(), &Lost>| {
+            let refused = match &result {
+                Some(Err(Failure::Sqlite(error))) => Some(Lost::from(error)),
+                _ => None,
+            };
+            let answer: Answer = Box::new(move |committed: Result<(), &Lost>| {
                 let result = match (committed, result) {
                     (Err(lost), _) => Err(Failure::Lost(lost.clone())),
                     (Ok(()), Some(result)) => result,
@@ -92,7 +97,8 @@ impl Writer {
                 };
                 // Nobody waits any more if the request was dropped; the change stands all the same.
                 let _ = sender.send(result.map_err(|failure| failure.into_error(&said)));
-            }) as Answer
+            });
+            (answer, refused)
         });
         let job = Job { durability, payload, run };
         let sent = self.jobs.send(job);
@@ -108,7 +114,7 @@ fn in_savepoint<T>(
 ) -> Result<T, Failure> {
     connection.prepare_cached("SAVEPOINT operation")?.execute([])?;
     let result = operation(connection);
-    // A full disk makes SQLite roll back everything by itself; then there is no savepoint left.
+    // A full disk, or one that fails, makes SQLite roll back everything by itself; then there is no savepoint left.
     if !connection.is_autocommit() {
         if result.is_err() {
             connection.prepare_cached("ROLLBACK TO operation")?.execute([])?;
@@ -154,9 +160,10 @@ fn transaction(
     let mut lost = begin(connection, durability, level).err();
     let mut answers = Vec::with_capacity(batch.len());
     for job in batch {
-        answers.push((job.run)(if lost.is_none() { Some(connection) } else { None }));
+        let (answer, refused) = (job.run)(if lost.is_none() { Some(connection) } else { None });
+        answers.push(answer);
         if lost.is_none() && connection.is_autocommit() {
-            lost = Some(Lost { full: true, reason: "the transaction was undone by a failure of the disk".to_owned() });
+            lost = Some(refused.unwrap_or_else(|| Lost::other("the transaction was undone by a failure of the disk")));
         }
     }
     if lost.is_none() {
@@ -190,4 +197,48 @@ fn begin(connection: &Connection, durability: Durability, level: &mut Option<Dur
     begun().map_err(|error: rusqlite::Error| Lost::from(&error))?;
     *level = Some(durability);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    /// What others are told whose transaction SQLite undid because of `code`.
+    async fn told_with(code: i32) -> ContentError {
+        let writer = Writer::start(Connection::open_in_memory().unwrap()).unwrap();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (go, gone) = channel::<()>();
+        // Those that come while one is at work share the next transaction.
+        let first = writer.write(Durability::Process, 0, "begin".to_owned(), move |_| {
+            let _ = begun.send(());
+            let _ = gone.recv();
+            Ok(())
+        });
+        let rest = async {
+            begins.await.unwrap();
+            let failing = writer.write(Durability::Process, 0, "fail".to_owned(), move |connection| {
+                connection.execute_batch("ROLLBACK")?;
+                Err::<(), _>(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into())
+            });
+            let other = writer.write(Durability::Process, 0, "write".to_owned(), |_| Ok(()));
+            let (_, other, ()) = tokio::join!(failing, other, async { drop(go) });
+            other.unwrap_err()
+        };
+        let (first, told) = tokio::join!(first, rest);
+        first.unwrap();
+        told
+    }
+
+    /// "No space left" was said of every disk that failed.
+    #[tokio::test]
+    async fn a_disk_that_fails_is_not_a_full_one() {
+        let told = told_with(ffi::SQLITE_FULL).await;
+        assert!(matches!(told, ContentError::NoSpace { .. }), "{told}");
+        for code in [ffi::SQLITE_IOERR, ffi::SQLITE_NOMEM] {
+            let told = told_with(code).await;
+            assert!(matches!(told, ContentError::Metadata { .. }), "{told}");
+        }
+    }
 }
