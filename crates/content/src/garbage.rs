@@ -256,7 +256,7 @@ impl ContentStore {
         Ok(report)
     }
 
-    /// Removes bytes whose rows are gone.
+    /// Removes bytes whose rows are gone. What cannot be removed stays for the next collection, and keeps no other.
     pub(crate) async fn remove_doomed(
         &self,
         options: &GcOptions,
@@ -264,16 +264,27 @@ impl ContentStore {
         tell: &mut (dyn FnMut(GcItem) + Send),
     ) -> Result<(), ContentError> {
         let mut after = 0;
+        let mut failed = None;
         loop {
             let page = self.metadata.doomed(after, DOOMED_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { return failed.map_or(Ok(()), Err) };
             after = last.number;
             let mut done = Vec::new();
             for doomed in page {
                 // Somebody is placing these bytes anew, or another collection has them in hand: the next one looks.
-                let Some(claim) = self.blobs.claim(&doomed.blob.digest).await? else { continue };
+                let claim = match self.blobs.claim(&doomed.blob.digest).await {
+                    Ok(Some(claim)) => claim,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                };
                 if !self.metadata.is_stored(&doomed.blob.digest).await? {
-                    self.blobs.remove(&doomed.blob, claim).await?;
+                    if let Err(error) = self.blobs.remove(&doomed.blob, claim).await {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
                     report.removed_blobs += 1;
                     report.removed_bytes += doomed.blob.size;
                     if options.list {

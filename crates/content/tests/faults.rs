@@ -334,6 +334,25 @@ async fn a_fault_at_any_call_of_a_sweep_loses_nothing_and_another_finishes_it() 
     }
 }
 
+/// One file that could not be removed used to keep all that came after it on the disk, for ever.
+#[tokio::test]
+async fn bytes_that_cannot_be_removed_do_not_keep_others() {
+    // The lock of the first, and its removal.
+    for at in [1, 2] {
+        let directory = quick_directory();
+        let disk = Simulated::default();
+        let store = store(directory.path(), &disk).unwrap();
+        let needed = store_with_garbage(&store).await;
+        disk.set_fault(at, Fault::Error);
+        let collected = collect_all(&store).await;
+        assert!(matches!(collected, Err(ContentError::Io { .. })), "{collected:?}");
+        disk.clear_fault();
+        check(&store, &repository("app"), &needed, "a file that could not be removed").await;
+        assert_eq!(store.verify().await.unwrap().leftovers.len(), 1, "call {at}");
+        check_finished(&store, &needed, "a file that could not be removed").await;
+    }
+}
+
 #[tokio::test]
 async fn a_power_cut_at_any_call_of_a_sweep_loses_nothing() {
     let directory = quick_directory();
