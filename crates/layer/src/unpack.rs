@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -300,6 +301,7 @@ impl Job<'_> {
         let mode = self.mode(entry);
         rustix::fs::mknodat(place, name, kind, mode, device).map_err(failed(&entry.path, "making the special file"))?;
         self.set_owner(entry, place, name)?;
+        self.give_mode(entry, place, name)?;
         set_time(entry, place, name)?;
         Ok(true)
     }
@@ -311,6 +313,20 @@ impl Job<'_> {
         let (uid, gid) = owner(entry)?;
         rustix::fs::chownat(place, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(failed(&entry.path, "setting the owner"))
+    }
+
+    /// Sets the mode of a special file where making it left out what the umask has.
+    fn give_mode(&self, entry: &Entry, place: &Place, name: &[u8]) -> Result<(), UnpackError> {
+        let fail = |error| failed(&entry.path, "setting the mode")(error);
+        // Nobody opens a device, nor waits for the other end of a pipe, in order to say so; and no link is followed.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(place, name, flags, Mode::empty()).map_err(fail)?;
+        let mode = self.mode(entry);
+        if Mode::from_raw_mode(rustix::fs::fstat(&made).map_err(fail)?.st_mode) == mode {
+            return Ok(());
+        }
+        // The system changes modes through a file that was opened to be read, or through its name.
+        rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode).map_err(fail)
     }
 
     fn mode(&self, entry: &Entry) -> Mode {

@@ -310,6 +310,19 @@ fn special_files_need_permission() {
     assert_eq!(listing(&ground.root())["pipe"], "?");
 }
 
+/// Pipes and devices used to lose what the umask has.
+#[test]
+fn special_files_have_the_mode_that_is_stated() {
+    let made = UnpackOptions { special_files: SpecialFiles::Create, ..STRICT };
+    for mode in [0o666, 0o600, 0o1777, 0o000] {
+        let ground = Ground::new();
+        let mut pipe = Entry::new("pipe", EntryKind::Fifo);
+        pipe.mode = mode;
+        ground.unpack(&made, &raw(&pipe, b"")).unwrap();
+        assert_eq!(fs::symlink_metadata(ground.root().join("pipe")).unwrap().mode() & 0o7777, mode, "{mode:o}");
+    }
+}
+
 #[test]
 fn limits_hold_for_what_is_unpacked() {
     let ground = Ground::new();
