@@ -8,6 +8,10 @@ use store::Location;
 
 /// Arguments of `push`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch push registry.example.org/app:v1
+  polyarch push --platform linux/arm64 app:v1 oci:out:v1")]
 pub(crate) struct Push {
     /// Image in the local store
     #[arg(value_name = "IMAGE", value_parser = local_name)]
@@ -26,6 +30,10 @@ pub(crate) struct Push {
 
 /// Arguments of `pull`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch pull debian:12
+  polyarch pull --platform linux/amd64,linux/arm64 registry.example.org/app:v1 app:v1")]
 pub(crate) struct Pull {
     /// Image in a registry, or in an image layout: `oci:DIR[:TAG]`
     #[arg(value_name = "IMAGE", value_parser = elsewhere)]
@@ -86,6 +94,10 @@ pub(crate) struct Transfer {
 
 /// Arguments of `images`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch images
+  polyarch images --quiet registry.example.org/app")]
 pub(crate) struct Images {
     /// Only names of this repository
     #[arg(value_name = "REPOSITORY")]
@@ -114,6 +126,10 @@ pub(crate) struct Tag {
 
 /// Arguments of `unpack`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch unpack debian:12 root
+  polyarch unpack --platform linux/arm64 local:app:v1 root")]
 pub(crate) struct Unpack {
     /// Image: `local:NAME`, `oci:DIR[:TAG]`, or a name in a registry
     #[arg(value_name = "IMAGE", value_parser = Location::parse)]

@@ -26,6 +26,10 @@ pub(crate) struct History {
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch restore registry.example.org/app:v1
+  polyarch restore --dry-run --at 2026-03-01T09:30:00Z registry.example.org/app:v1")]
 pub(crate) struct Restore {
     /// Tag in a registry, or `local:NAME` in the local store
     #[arg(value_name = "IMAGE", value_parser = tagged)]
@@ -74,6 +78,12 @@ impl Wanted {
 
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+What nothing needs is condemned first, and deleted by a later run. The server may run meanwhile.
+
+Examples:
+  polyarch gc --dry-run
+  polyarch gc --data /srv/registry --keep-history 30d")]
 pub(crate) struct Gc {
     /// Keep manifests that a tag left for so long, to restore them [default: 7d]
     #[arg(long, value_name = "DURATION", value_parser = duration)]

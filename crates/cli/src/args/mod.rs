@@ -96,9 +96,6 @@ pub(crate) enum Command {
     /// Move a tag back to where it pointed
     Restore(Restore),
     /// Delete what nothing needs from a data directory
-    #[command(
-        after_help = "What nothing needs is condemned first, and deleted by a later run. The server may run meanwhile."
-    )]
     Gc(Gc),
     /// Check every byte and every edge of a data directory, and repair it
     #[command(after_help = "Ends with 0 if nothing is wrong, or nothing any more, and with 7 if something is.")]
@@ -144,8 +141,39 @@ pub(crate) fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_line_is_sound() {
-        super::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// Command lines in the help of a command and of those below it, with what says whose they are.
+    fn examples(command: &clap::Command, path: &str) -> Vec<(String, String)> {
+        let own = format!("{path} {}", command.get_name()).trim().to_owned();
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let (_, listed) = help.split_once("Examples:\n").unwrap_or_default();
+        let listed =
+            listed.lines().take_while(|line| !line.is_empty()).map(|line| (own.clone(), line.trim().to_owned()));
+        listed.chain(command.get_subcommands().flat_map(|below| examples(below, &own))).collect()
+    }
+
+    #[test]
+    fn examples_of_help_are_taken_by_the_parser() {
+        let all = examples(&command(), "");
+        for (of, line) in &all {
+            // What a shell does with it.
+            let own = line.split(['<', '>', '|']).next().unwrap_or_default();
+            let words: Vec<&str> = own.split_whitespace().collect();
+            assert!(own.starts_with(&format!("{of} ")) || own == of, "an example of `{of}`: {line}");
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        for name in ["pack", "push", "pull", "images", "unpack", "serve", "restore", "gc", "htpasswd", "token", "login"]
+        {
+            let own = format!("polyarch {name}");
+            let count = all.iter().filter(|(of, _)| *of == own).count();
+            assert!((2..=3).contains(&count), "{count} examples of `{name}`");
+        }
     }
 }

@@ -7,6 +7,10 @@ use store::Location;
 
 /// Arguments of `pack`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch pack -t app:v1 linux/amd64=build/amd64/app linux/arm64=build/arm64/app
+  polyarch pack --push -t registry.example.org/app:v1 --base debian:12 linux/amd64=app")]
 pub(crate) struct Pack {
     /// A binary and the platform it is for
     #[arg(value_name = "PLATFORM=PATH", required = true)]

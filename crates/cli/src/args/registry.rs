@@ -5,6 +5,10 @@ use image::RegistryHost;
 
 /// Arguments of `login`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  polyarch login registry.example.org
+  polyarch login -u ci --password-stdin registry.example.org < ci-token")]
 pub(crate) struct Login {
     /// The registry, host and port as in image names
     #[arg(value_name = "REGISTRY", value_parser = registry_host, default_value = "docker.io")]
