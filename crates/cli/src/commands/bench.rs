@@ -5,6 +5,7 @@ use std::sync::Arc;
 use load::{Amount, Latency, LoadError, LoadOptions, Measured, Plan, Progress, Report, Soak, SoakReport, Stop};
 use registry_client::{ClientOptions, RegistryClient};
 
+use super::gc::count;
 use crate::args::{Bench, BenchRegistry, BenchWhat};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -56,8 +57,11 @@ fn registry(arguments: &BenchRegistry, context: &mut Context) -> Outcome {
             let why =
                 if refused.is_empty() { "the registry does not delete them".to_owned() } else { refused.join(", ") };
             output.warning(format_args!(
-                "{} manifests and {} blobs are still in `{}/{}`: {why}",
-                left.0, left.1, report.registry, report.repository
+                "{} and {} are still in `{}/{}`: {why}",
+                count(left.0, "manifest", "manifests"),
+                count(left.1, "blob", "blobs"),
+                report.registry,
+                report.repository
             ));
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use transfer::ByteSize;
 
 use super::data::open;
+use super::gc::count;
 use crate::args::Fsck;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -137,9 +138,9 @@ fn lines(report: &Report, found: &VerifyReport, dry_run: bool) -> Vec<String> {
         tell(entry, format!("left over: `{}` ({})", entry.what, ByteSize(item.size)), remedy(item));
     }
     lines.push(format!(
-        "checked {} manifests and {} blobs ({}): {}",
-        report.manifests,
-        report.blobs,
+        "checked {} and {} ({}): {}",
+        count(report.manifests, "manifest", "manifests"),
+        count(report.blobs, "blob", "blobs"),
         ByteSize(report.bytes),
         match (report.problems.len(), report.sound) {
             (0, _) => "nothing is wrong",
@@ -148,4 +149,20 @@ fn lines(report: &Report, found: &VerifyReport, dry_run: bool) -> Vec<String> {
         }
     ));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let said = |manifests, blobs| {
+            let report =
+                Report { manifests, blobs, bytes: 7, sound: true, problems: Vec::new(), leftovers: Vec::new() };
+            lines(&report, &VerifyReport::default(), false).concat()
+        };
+        assert_eq!(said(1, 2), "checked 1 manifest and 2 blobs (7 B): nothing is wrong");
+        assert_eq!(said(0, 1), "checked 0 manifests and 1 blob (7 B): nothing is wrong");
+    }
 }

@@ -1,5 +1,6 @@
 //! `polyarch gc`.
 
+use std::fmt::Display;
 use std::time::SystemTime;
 
 use content::{GcAction, GcItem, GcKind, GcOptions, GcReport};
@@ -120,8 +121,10 @@ fn line(item: &GcItem, now: SystemTime) -> String {
     format!("{action:<8} {kind:<9} {digest}{place} ({size}): {}", reason(item, now))
 }
 
-fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
+/// A number of things, of one too.
+pub(super) fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
+    let name = if number == N::from(1) { one } else { many };
+    format!("{number} {name}")
 }
 
 /// What it came to.
