@@ -10,7 +10,7 @@ pub enum Exit {
     Success = 0,
     /// It did not work, and none of the more exact codes says why.
     Failure = 1,
-    /// The command line was not understood.
+    /// The command line was not understood, or the settings of `serve` were not.
     Usage = 2,
     /// What was asked for is not there.
     NotFound = 3,
@@ -61,7 +61,9 @@ impl Exit {
         match self {
             Self::Success => "Done.",
             Self::Failure => "It did not work, and none of the more exact codes below says why.",
-            Self::Usage => "The command line was not understood (all commands but `manifest`).",
+            Self::Usage => {
+                "The command line, or the settings of `serve`, were not understood (all commands but `manifest`)."
+            }
             Self::NotFound => "What was asked for is not there.",
             Self::Auth => "The registry wants other credentials, or does not allow it with these.",
             Self::Network => "No connection: refused, unknown host, TLS failure, time-out.",
