@@ -85,7 +85,7 @@ impl Copying<'_> {
     }
 }
 
-/// `2 documents pushed, 1 already there; 4 blobs copied (1.2 MB), 2 mounted`.
+/// `2 documents written, 1 already there, 4 blobs copied (1.2 MB), 2 mounted`.
 fn summary(report: &CopyReport) -> String {
     let documents = &report.report.documents;
     let pushed = documents.iter().filter(|document| !document.puts.is_empty()).count();

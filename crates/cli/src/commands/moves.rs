@@ -125,7 +125,7 @@ impl Tagged {
         }
     }
 
-    /// Moves, the last one first, until `enough` says so or there are no more. `None`: it never was a tag.
+    /// Moves, the last one first, until `enough` says so or there are no more. An error where it never was a tag.
     pub(super) async fn moves(&self, mut enough: impl FnMut(&[Move]) -> bool, limit: usize) -> Outcome<Vec<Move>> {
         let mut found: Vec<Move> = Vec::new();
         loop {
