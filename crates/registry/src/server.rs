@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use content::ContentStore;
 use http::Request;
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -221,7 +223,7 @@ impl Server {
                     }
                     let stream = Taken::new(stream, state.options.limits.write_timeout);
                     let handshake = tls.handshake().accept(stream);
-                    let (stream, certificate) = tokio::select! {
+                    let (mut stream, certificate) = tokio::select! {
                         made = tokio::time::timeout(state.options.header_timeout, handshake) => match made {
                             Ok(Ok(made)) => made,
                             Ok(Err(error)) => {
@@ -232,6 +234,10 @@ impl Server {
                         },
                         _ = stopping.changed() => return,
                     };
+                    let patience = state.options.header_timeout;
+                    let read = spoken(&mut stream, Bytes::new(), patience, &mut stopping).await;
+                    let Some(read) = read else { return };
+                    let stream = Rewound::new(read, stream);
                     let service = service_fn(move |mut request: Request<Incoming>| {
                         request.extensions_mut().insert(Encrypted);
                         if let Some(certificate) = &certificate {
@@ -241,7 +247,11 @@ impl Server {
                     });
                     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
                 } else {
-                    let Some((stream, read)) = direct::serve(stream, peer, &state, &mut stopping).await else { return };
+                    let direct = direct::serve(stream, peer, &state, &mut stopping).await;
+                    let Some((mut stream, read)) = direct else { return };
+                    let patience = state.options.header_timeout;
+                    let read = spoken(&mut stream, read, patience, &mut stopping).await;
+                    let Some(read) = read else { return };
                     let stream = Rewound::new(read, Taken::new(stream, state.options.limits.write_timeout));
                     let service = service_fn(move |request: Request<Incoming>| {
                         service::serve(state.clone(), peer, request.map(Coming::from))
@@ -363,4 +373,32 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<
 /// Waits for the first byte: which protocol it is shows then, and nothing bounds how long that takes.
 async fn ready(stream: &TcpStream, patience: Duration) -> bool {
     matches!(tokio::time::timeout(patience, stream.peek(&mut [0])).await, Ok(Ok(1)))
+}
+
+/// How HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads on, behind what was `read` already, until it shows which protocol is spoken: hyper would wait for that without an
+/// end. `None`: it does not show in time, or the server stops before it does.
+async fn spoken<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    read: Bytes,
+    patience: Duration,
+    stopping: &mut watch::Receiver<()>,
+) -> Option<Bytes> {
+    let showing = async {
+        let mut read = BytesMut::from(read);
+        while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
+            if stream.read_buf(&mut read).await.ok()? == 0 {
+                break;
+            }
+        }
+        Some(read.freeze())
+    };
+    tokio::select! {
+        // A request that has come is answered, even if the server stops.
+        biased;
+        read = tokio::time::timeout(patience, showing) => read.ok()?,
+        _ = stopping.changed() => None,
+    }
 }

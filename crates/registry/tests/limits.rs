@@ -37,13 +37,40 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     let mut options = Options::default();
     options.header_timeout = Duration::from_millis(200);
     let registry = Registry::with(options).await;
-    for sent in [&b""[..], b"G", b"GET /v2/ HTTP/1.1\r\nHost: x\r\n"] {
+    for sent in [
+        &b""[..],
+        b"G",
+        b"P",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\n",
+        b"POST /v2/app/blobs/uploads/ HTTP/1.1\r\n",
+    ] {
         let mut stream = registry.connect().await;
         stream.write_all(sent).await.unwrap();
         let mut answer = Vec::new();
         let begun = Instant::now();
         let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
-        assert!(read.is_ok(), "still open after {:?}", begun.elapsed());
+        assert!(read.is_ok(), "{:?} keeps it open for {:?}", String::from_utf8_lossy(sent), begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_shows_its_protocol_byte_by_byte() {
+    let registry = Registry::start().await;
+    let digest = Digest::sha256(b"0123456789");
+    let one = format!("POST /v2/app/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+    let one = format!("{one}Content-Length: 10\r\n\r\n0123456789");
+    let two = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for (sent, begins) in [(one.as_bytes(), &b"HTTP/1.1 201 Created\r\n"[..]), (two, &[0, 0])] {
+        let mut stream = registry.connect().await;
+        stream.set_nodelay(true).unwrap();
+        for byte in sent {
+            stream.write_all(&[*byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = vec![0; begins.len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, begins);
     }
 }
 

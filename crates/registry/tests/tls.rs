@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use polyarch_registry::{Access, Identities, Options, Policy, SelfSigned, SigningKey, Tls, TokenOptions, TokenServer};
 use rustls::pki_types::pem::PemObject as _;
@@ -14,7 +15,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 async fn start(tls: &Tls) -> Registry {
-    let mut options = Options::default();
+    start_with(tls, Options::default()).await
+}
+
+async fn start_with(tls: &Tls, mut options: Options) -> Registry {
     options.tls = Some(tls.clone());
     let server = TokenServer::new(SigningKey::generate().unwrap(), TokenOptions::default()).unwrap();
     options.access = Some(Access::new(Policy::nothing(), Identities::default()).with_tokens(server));
@@ -84,6 +88,22 @@ async fn http_2_is_agreed_on() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_nothing_after_its_handshake_is_left() {
+    let made = SelfSigned::generate(&[]).unwrap();
+    let mut options = Options::default();
+    options.header_timeout = Duration::from_millis(300);
+    let registry = start_with(&tls_of(&made), options).await;
+    for alpn in ["h2", "http/1.1"] {
+        for sent in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+            let mut stream = connect(&registry, &made, "localhost", BOTH, &[alpn]).await.unwrap();
+            stream.write_all(sent).await.unwrap();
+            let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut Vec::new())).await;
+            assert!(read.is_ok(), "{alpn} after {} bytes", sent.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_replaced_certificate_is_used_for_the_next_connection() {
     let (old, new) = (SelfSigned::generate(&[]).unwrap(), SelfSigned::generate(&[]).unwrap());
     let tls = tls_of(&old);
@@ -108,12 +128,13 @@ async fn a_client_that_does_not_speak_tls_gets_nothing_and_harms_nobody() {
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    // One that stops in its handshake does not keep the server from ending.
+    // One that stops in its handshake, or behind it, does not keep the server from ending.
     let mut half = registry.connect().await;
     half.write_all(b"\x16\x03\x01").await.unwrap();
     let mut stream = connect(&registry, &made, "localhost", BOTH, &[]).await.unwrap();
     assert_eq!(ask(&mut stream).await.status, 401);
+    let _silent = connect(&registry, &made, "localhost", BOTH, &[]).await.unwrap();
     let begun = std::time::Instant::now();
     registry.stop().await;
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
