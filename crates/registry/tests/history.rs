@@ -49,6 +49,12 @@ async fn the_moves_of_a_tag_are_listed_page_by_page() {
         }
     }
     assert_eq!(&found, moves);
+    // No move has so high a number: all are before it.
+    for last in [u64::MAX, 1 << 63, (1 << 63) - 1] {
+        let reply = registry.get(&format!("/v2/app/_polyarch/history/v1?last={last}")).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!(reply.json()["moves"].as_array(), Some(moves), "{last}");
+    }
     assert_eq!(registry.head("/v2/app/_polyarch/history/v1").await.status, 200);
     let none = registry.get("/v2/app/_polyarch/history/v1?n=0").await;
     assert_eq!((none.status, none.json()["moves"].as_array().map(Vec::len)), (200, Some(0)));

@@ -59,6 +59,8 @@ pub(super) fn list(
          WHERE h.repository = ?1 AND h.tag = ?2 AND (?3 IS NULL OR h.id < ?3) ORDER BY h.id DESC LIMIT ?4",
     )?;
     let probe = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    // No move has a number that is too large for the database: all are before it.
+    let before = before.map(|before| i64::try_from(before).unwrap_or(i64::MAX));
     let mut rows = statement.query(params![id, tag.as_str(), before, probe])?;
     let digest = |text: Option<String>| text.as_deref().map(Digest::parse).transpose();
     while let Some(row) = rows.next()? {
