@@ -146,6 +146,28 @@ async fn who_takes_nothing_of_a_file_is_left() {
 }
 
 #[tokio::test]
+async fn a_connection_is_not_idle_while_it_is_answered() {
+    let mut options = polyarch_registry::Options::default();
+    options.header_timeout = Duration::from_secs(1);
+    let registry = Registry::with(options).await;
+    let content = bytes(32 << 20);
+    let digest = registry.blob("app", &content).await;
+    let mut stream = registry.connect().await;
+    let head = format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // More is on its way than fits into the socket.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut read = Vec::new();
+    assert!(next(&mut stream, &mut read, false).await.body == content);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(next(&mut stream, &mut read, false).await.status, 200);
+    // Then it is.
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0])).await.unwrap();
+    assert_eq!(ended.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_file_that_is_cut_off_cuts_the_connection_off() {
     let registry = Registry::start().await;
     let content = bytes(2_000_000);

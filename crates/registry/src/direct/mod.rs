@@ -65,6 +65,8 @@ pub(crate) async fn serve(
             Head::Nothing => {
                 sender.flush(&stream).await.ok()?;
                 buffer.reserve(HEAD);
+                // From here on, and not from the last request on: answering it may have taken as long.
+                idle.begin();
                 let read = tokio::select! {
                     biased;
                     read = stream.read_buf(&mut buffer) => read,
@@ -74,7 +76,6 @@ pub(crate) async fn serve(
                 if read.ok()? == 0 {
                     return None;
                 }
-                idle.begin();
             }
             Head::Other => {
                 sender.flush(&stream).await.ok()?;
