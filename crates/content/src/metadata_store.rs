@@ -113,7 +113,7 @@ impl ReferencePolicy {
     }
 }
 
-/// Where a tag must be before it is moved.
+/// Where a tag must be before it is moved or deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TagCondition {
@@ -126,6 +126,18 @@ pub enum TagCondition {
     Present,
     /// It must point to one of these.
     OneOf(Vec<Digest>),
+}
+
+impl TagCondition {
+    /// Whether it is so where a tag points to this. `None`: it does not exist.
+    pub fn holds(&self, current: Option<&Digest>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => current.is_none(),
+            Self::Present => current.is_some(),
+            Self::OneOf(digests) => current.is_some_and(|current| digests.contains(current)),
+        }
+    }
 }
 
 /// How a document is to be put.
@@ -248,11 +260,12 @@ pub trait MetadataStore: MetadataUpkeep + Send + Sync + fmt::Debug {
         actor: Option<&str>,
     ) -> Result<Option<Vec<Tag>>, ContentError>;
 
-    /// Deletes a tag and nothing else, and says where it pointed. `None`: it was not there.
+    /// Deletes a tag and nothing else, and says where it pointed. `None`: it was not there, whatever the condition.
     async fn delete_tag(
         &self,
         repository: &RepositoryId,
         tag: &Tag,
+        condition: &TagCondition,
         actor: Option<&str>,
     ) -> Result<Option<Digest>, ContentError>;
 

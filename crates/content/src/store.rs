@@ -11,7 +11,7 @@ use image::{Digest, Document, Tag, Target};
 use crate::blob_store::{BlobBytes, BlobStore, ByteStream, Space};
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
-    StoredDocument,
+    StoredDocument, TagCondition,
 };
 use crate::{ContentError, RepositoryId, Scope};
 
@@ -206,7 +206,20 @@ impl ContentStore {
 
     /// Deletes a tag and nothing else, and says where it pointed. `None`: it was not there.
     pub async fn delete_tag(&self, repository: &RepositoryId, tag: &Tag) -> Result<Option<Digest>, ContentError> {
-        self.metadata.delete_tag(repository, tag, self.actor.as_deref()).await
+        self.delete_tag_if(repository, tag, &TagCondition::Any).await
+    }
+
+    /// Deletes a tag as [`ContentStore::delete_tag`], if it points where it must.
+    ///
+    /// # Errors
+    /// [`ContentError::TagMoved`] if the condition does not hold; then nothing was deleted.
+    pub async fn delete_tag_if(
+        &self,
+        repository: &RepositoryId,
+        tag: &Tag,
+        condition: &TagCondition,
+    ) -> Result<Option<Digest>, ContentError> {
+        self.metadata.delete_tag(repository, tag, condition, self.actor.as_deref()).await
     }
 
     /// One page of tags in the order of their bytes. `after` need not exist. `None`: there is no such repository.

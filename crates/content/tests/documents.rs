@@ -266,6 +266,33 @@ async fn of_two_who_move_a_tag_at_once_one_wins() {
 }
 
 #[tokio::test]
+async fn of_one_who_moves_a_tag_and_one_who_deletes_it_one_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    let (here, there) = (open(directory.path()).await, open(directory.path()).await);
+    let app = repository("app");
+    let next = push(&here, &app, None, 100, 0).await;
+    for seed in 1..9 {
+        let first = push(&here, &app, Some("v1"), 100, seed).await;
+        let mut options = PutOptions::tagged(Some(&tag("v1")));
+        options.condition = TagCondition::OneOf(vec![first.digest().clone()]);
+        let name = tag("v1");
+        let deletion = there.delete_tag_if(&app, &name, &options.condition);
+        let (moved, deleted) = tokio::join!(here.put_document(&app, &next, &options), deletion);
+        let now = here.resolve(&app, &name.clone().into()).await.unwrap().map(|record| record.digest);
+        match (moved, deleted) {
+            (Ok(_), Err(ContentError::TagMoved { current, .. })) => {
+                assert_eq!((current, now.as_ref()), (now.clone(), Some(next.digest())));
+            }
+            (Err(ContentError::TagMoved { current, .. }), Ok(was)) => {
+                assert_eq!((current, was.as_ref(), now), (None, Some(first.digest()), None));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(here.delete_tag_if(&app, &tag("none"), &TagCondition::Present).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn deleting_takes_the_tags_along_but_not_from_under_an_index() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;

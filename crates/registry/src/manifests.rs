@@ -199,6 +199,15 @@ fn not_its_digest(digest: &Digest, document: &Document) -> Refusal {
     .detail(json!({ "expected": digest, "actual": document.digest() }))
 }
 
+fn is_another(digest: &Digest) -> Refusal {
+    Refusal::new(
+        StatusCode::PRECONDITION_FAILED,
+        "PRECONDITION_FAILED",
+        format!("manifest `{digest}` is not what `If-Match` or `If-None-Match` asks for"),
+    )
+    .detail(json!({ "digest": digest }))
+}
+
 fn bad_tag(text: &str) -> Refusal {
     Refusal::bad_request(
         "MANIFEST_INVALID",
@@ -226,16 +235,27 @@ fn tags_of(query: &Query<'_>, most: usize) -> Result<Vec<Tag>, Refusal> {
 }
 
 /// `DELETE`: a tag alone, or a manifest with all tags that point to it.
-pub(crate) async fn delete(author: Author, repository: RepositoryId, named: Named, query: &Query<'_>) -> Handled {
+pub(crate) async fn delete(
+    author: Author,
+    repository: RepositoryId,
+    named: Named,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+) -> Handled {
     let target = target(&repository, named)?;
     let options = deletion(query);
+    let condition = tag_condition(headers);
     to_the_end(async move {
         let written = match &target {
             Target::Tag(tag) => {
-                let from = author.content.delete_tag(&repository, tag).await?;
+                let from = author.content.delete_tag_if(&repository, tag, &condition).await?;
                 from.map(|from| vec![What::TagDeleted { tag: tag.clone(), from: Some(from) }])
             }
             Target::Digest(digest) => {
+                // A digest is all that a manifest can be: whatever else it must be is another one.
+                if !condition.holds(Some(digest)) && author.content.resolve(&repository, &target).await?.is_some() {
+                    return Err(is_another(digest));
+                }
                 let tags = author.content.delete_document(&repository, digest, options).await?;
                 tags.map(|tags| {
                     let from = || Some(digest.clone());

@@ -199,7 +199,7 @@ async fn dispatch(
         Route::History(repository, named) => history::list(state, caller, repository, named, &query).await,
         Route::Manifest(repository, named) => match *method {
             Method::PUT => manifests::put(state, author(), repository, named, &query, headers, incoming).await,
-            Method::DELETE => manifests::delete(author(), repository, named, &query).await,
+            Method::DELETE => manifests::delete(author(), repository, named, &query, headers).await,
             _ => manifests::get(state, repository, named, &query, headers, head).await,
         },
         Route::Blob(repository, digest) => match *method {

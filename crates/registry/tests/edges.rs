@@ -274,6 +274,34 @@ async fn a_tag_that_has_moved_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn a_tag_that_has_moved_is_not_deleted() {
+    let registry = Registry::start().await;
+    let old = Digest::sha256(&registry.image("app", Some("v1"), "1").await);
+    let new = Digest::sha256(&registry.image("app", Some("v1"), "2").await);
+    let delete = async |path: &str, name: &str, value: &str| registry.send("DELETE", path, &[(name, value)], b"").await;
+    let tag = "/v2/app/manifests/v1";
+    for (name, value) in
+        [("If-Match", format!("\"{old}\"")), ("If-Match", "x".to_owned()), ("If-None-Match", "*".to_owned())]
+    {
+        let reply = delete(tag, name, &value).await;
+        assert_eq!((reply.status, reply.code().as_str()), (412, "PRECONDITION_FAILED"), "{name}: {value}");
+        assert_eq!(reply.json()["errors"][0]["detail"]["digest"], new.as_str());
+        assert_eq!(registry.head(tag).await.header("docker-content-digest"), Some(new.as_str()));
+    }
+    let either = format!("\"{old}\", \"{new}\"");
+    assert_eq!(delete(tag, "If-Match", &either).await.status, 202);
+    // What is not there is not found, whatever it should have been.
+    for value in [either.as_str(), "*"] {
+        assert_eq!(delete(tag, "If-Match", value).await.status, 404);
+    }
+    // A digest points to itself.
+    let manifest = format!("/v2/app/manifests/{new}");
+    assert_eq!(delete(&manifest, "If-Match", &format!("\"{old}\"")).await.status, 412);
+    assert_eq!(registry.head(&manifest).await.status, 200);
+    assert_eq!(delete(&manifest, "If-Match", &either).await.status, 202);
+}
+
+#[tokio::test]
 async fn a_child_of_a_tagged_index_is_deleted_only_by_force() {
     let registry = Registry::start().await;
     let child = registry.image("app", None, "1").await;

@@ -194,13 +194,7 @@ pub(super) fn put(
     let mut moved = Vec::with_capacity(options.tags.len());
     for tag in &options.tags {
         let current = tagged(connection, id, tag)?;
-        let holds = match &options.condition {
-            TagCondition::Any => true,
-            TagCondition::Absent => current.is_none(),
-            TagCondition::Present => current.is_some(),
-            TagCondition::OneOf(digests) => current.as_ref().is_some_and(|current| digests.contains(current)),
-        };
-        if !holds {
+        if !options.condition.holds(current.as_ref()) {
             return Err(ContentError::TagMoved { tag: tag.clone(), current }.into());
         }
         moved.push((tag.clone(), current));
@@ -402,10 +396,14 @@ pub(super) fn delete_tag(
     connection: &Connection,
     repository: &RepositoryId,
     tag: &Tag,
+    condition: &TagCondition,
     actor: Option<&str>,
 ) -> Result<Option<Digest>, Failure> {
     let Some(id) = find_repository(connection, repository)? else { return Ok(None) };
     let Some(before) = tagged(connection, id, tag)? else { return Ok(None) };
+    if !condition.holds(Some(&before)) {
+        return Err(ContentError::TagMoved { tag: tag.clone(), current: Some(before) }.into());
+    }
     history::record(connection, id, tag, None, actor)?;
     leave_tag(connection, id, tag)?;
     connection

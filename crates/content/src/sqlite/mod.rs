@@ -38,7 +38,7 @@ use crate::garbage::{CollectionPhase, CollectionPosition, CollectionStep, Doomed
 use crate::history::TagMove;
 use crate::metadata_store::{
     BlobContent, BlobRecord, DeleteOptions, DocumentRecord, MetadataStore, Page, PutOptions, PutOutcome, Referrer,
-    StoredDocument, Upload, UploadContent,
+    StoredDocument, TagCondition, Upload, UploadContent,
 };
 use crate::{Claim, ContentError, RepositoryId, Scope, StageId, UploadId};
 
@@ -253,12 +253,14 @@ impl MetadataStore for SqliteMetadataStore {
         &self,
         repository: &RepositoryId,
         tag: &Tag,
+        condition: &TagCondition,
         actor: Option<&str>,
     ) -> Result<Option<Digest>, ContentError> {
         let action = format!("delete tag `{tag}` from `{repository}`");
         let (id, tag, actor) = (repository.clone(), tag.clone(), actor.map(str::to_owned));
+        let condition = condition.clone();
         self.write(Durability::Full, 0, action, move |connection| {
-            documents::delete_tag(connection, &id, &tag, actor.as_deref())
+            documents::delete_tag(connection, &id, &tag, &condition, actor.as_deref())
         })
         .await
     }
