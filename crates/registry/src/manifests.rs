@@ -1,6 +1,6 @@
 //! Manifests: get, put, delete (distribution-spec, end-3, end-7, end-9).
 
-use content::{ContentError, ContentStore, DeleteOptions, PutOptions, PutOutcome, RepositoryId, TagCondition};
+use content::{ContentError, DeleteOptions, PutOptions, PutOutcome, RepositoryId, TagCondition};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use image::{Algorithm, Digest, Document, Limits, MediaType, Tag, Target};
@@ -129,11 +129,11 @@ pub(crate) async fn put(
     let into = repository.clone();
     let document = to_the_end(async move {
         let tags = options.tags.clone();
-        let outcome = if may_move {
-            author.content.put_document(&into, &document, &options).await?
-        } else {
-            create(&author.content, &into, &document, options).await?
+        let put = |options: PutOptions| {
+            let (content, into, document) = (&author.content, &into, &document);
+            async move { content.put_document(into, document, &options).await }
         };
+        let outcome = if may_move { put(options).await? } else { create(document.digest(), options, put).await? };
         author.wrote(&into, written(&document, tags, outcome)).await;
         Ok::<_, Refusal>(document)
     })
@@ -164,25 +164,25 @@ fn written(document: &Document, tags: Vec<Tag>, outcome: PutOutcome) -> Vec<What
 }
 
 /// Puts for a caller who may set tags that are not there, and move none. The check is one with the write.
-async fn create(
-    content: &ContentStore,
-    repository: &RepositoryId,
-    document: &Document,
+async fn create<T, F: Future<Output = Result<T, ContentError>>>(
+    digest: &Digest,
     mut options: PutOptions,
-) -> Result<PutOutcome, Refusal> {
+    put: impl Fn(PutOptions) -> F,
+) -> Result<T, Refusal> {
     let may_not = |tag: &Tag| denied(format!("tag `{tag}` is there already, and may only be created, not moved"));
     let asked = std::mem::replace(&mut options.condition, TagCondition::Absent);
     if let (TagCondition::Present | TagCondition::OneOf(_), Some(tag)) = (&asked, options.tags.first()) {
         return Err(may_not(tag));
     }
-    match content.put_document(repository, document, &options).await {
+    match put(options.clone()).await {
         Ok(outcome) => Ok(outcome),
         Err(ContentError::TagMoved { tag, current }) if asked == TagCondition::Any => {
             // Nothing moves when all tags are here already: a client that did not get its answer asks once more.
-            if current.as_ref() == Some(document.digest()) {
-                options.condition = TagCondition::OneOf(vec![document.digest().clone()]);
-                if let Ok(outcome) = content.put_document(repository, document, &options).await {
-                    return Ok(outcome);
+            if current.as_ref() == Some(digest) {
+                options.condition = TagCondition::OneOf(vec![digest.clone()]);
+                match put(options).await {
+                    Err(ContentError::TagMoved { .. }) => {}
+                    outcome => return Ok(outcome?),
                 }
             }
             Err(may_not(&tag))
@@ -274,4 +274,36 @@ pub(crate) async fn delete(
 /// Careful, unless the client insists.
 pub(crate) fn deletion(query: &Query<'_>) -> DeleteOptions {
     if query.is_set("force") { DeleteOptions::default() } else { DeleteOptions::careful() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// What a put by whoever may only create comes to, if the store says this, one after the other.
+    async fn created(says: Vec<Result<(), ContentError>>) -> (Result<(), Refusal>, usize) {
+        let (digest, left) = (Digest::sha256(b"x"), RefCell::new(says.into_iter()));
+        let mut options = PutOptions::default();
+        options.tags = vec![Tag::parse("v1").unwrap()];
+        let outcome = create(&digest, options, |_| std::future::ready(left.borrow_mut().next().unwrap())).await;
+        (outcome, left.into_inner().len())
+    }
+
+    #[tokio::test]
+    async fn a_second_try_to_create_that_fails_says_why() {
+        let moved = |to: &[u8]| {
+            Err(ContentError::TagMoved { tag: Tag::parse("v1").unwrap(), current: Some(Digest::sha256(to)) })
+        };
+        let full = Err(ContentError::NoSpace { action: "put manifest".to_owned() });
+        let (refused, left) = created(vec![moved(b"x"), full]).await;
+        assert_eq!((refused.unwrap_err().status, left), (StatusCode::INSUFFICIENT_STORAGE, 0));
+        let (refused, left) = created(vec![moved(b"x"), moved(b"y")]).await;
+        assert_eq!((refused.unwrap_err().status, left), (StatusCode::FORBIDDEN, 0));
+        let (refused, left) = created(vec![moved(b"y"), Ok(())]).await;
+        assert_eq!((refused.unwrap_err().status, left), (StatusCode::FORBIDDEN, 1));
+        let (outcome, left) = created(vec![moved(b"x"), Ok(())]).await;
+        assert_eq!((outcome.is_ok(), left), (true, 0));
+    }
 }
