@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use crate::refusal::Refusal;
 
 /// What [`Endpoint::kind`] says. The last one stands for a path that means nothing.
-pub(crate) const KINDS: [&str; 15] = [
+pub(crate) const KINDS: [&str; 16] = [
     "base",
     "catalog",
     "extensions",
@@ -18,6 +18,7 @@ pub(crate) const KINDS: [&str; 15] = [
     "upload",
     "tags",
     "referrers",
+    "history",
     "token",
     "token-keys",
     "healthz",
@@ -299,6 +300,7 @@ mod tests {
             format!("/v2/a/blobs/uploads/{id}"),
             "/v2/a/tags/list".to_owned(),
             format!("/v2/a/referrers/{digest}"),
+            "/v2/a/_polyarch/history/v1".to_owned(),
             "/token".to_owned(),
             "/token/keys".to_owned(),
             "/healthz".to_owned(),
