@@ -181,7 +181,7 @@ pub(crate) struct Origin {
 }
 
 impl Observers {
-    /// Tells all of them, in the order of what was written.
+    /// Tells all of them, in the order of what this request wrote.
     pub(crate) async fn tell(&self, origin: &Origin, repository: &RepositoryId, written: Vec<What>) {
         if self.0.is_empty() {
             return;

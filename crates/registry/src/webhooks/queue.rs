@@ -1,4 +1,4 @@
-//! What waits for one endpoint, in the order in which it was written.
+//! What waits for one endpoint, in the order in which it was told of.
 
 use std::collections::VecDeque;
 use std::io;
