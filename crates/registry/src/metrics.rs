@@ -1,7 +1,7 @@
 //! `/metrics`: numbers in the text format of Prometheus (version 0.0.4).
 //!
-//! Labels take a few values each, whatever clients send: a method, what a path means, the class of a status. No name of
-//! a repository, a tag, an identity or a client is ever one.
+//! Labels take a few values each, whatever clients send: a method, what a path means, the class of a status, scheme and
+//! host of a webhook. No name of a repository, a tag, an identity or a client is ever one.
 
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use content::{GcOptions, ReferencePolicy, RepositoryId, Scope};
 use image::{Digest, MediaType};
-use polyarch_registry::{Access, Collection, Identities, Options, Policy, ReadOnly, ReferenceRules};
+use polyarch_registry::{
+    Access, AccessLog, AccessLogFormat, Audit, AuditSync, Collection, Endpoint, Identities, Options, Policy, ReadOnly,
+    ReferenceRules, WebhookOptions, Webhooks,
+};
 use support::{INDEX, MANIFEST, Registry, Reply, index, manifest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -176,6 +179,38 @@ async fn a_store_that_does_not_answer_is_said_and_its_collections_are_tried_agai
     assert_eq!(registry.get("/readyz").await.status, 200);
     let before = count("ok").await;
     until("another collection", async || count("ok").await > before).await;
+}
+
+#[tokio::test]
+async fn the_readme_names_all_numbers_with_their_labels() {
+    let mut options = Options::default();
+    options.metrics = true;
+    options.collection = Some(Collection::every(Duration::from_millis(50), GcOptions::default()));
+    options.access_log = Some(AccessLog::to_writer(AccessLogFormat::Text, std::io::sink()).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    options.audit = Some(Audit::open(directory.path().join("audit"), AuditSync::Never).unwrap());
+    let endpoint = Endpoint::new("https://hooks.example/").unwrap();
+    options.webhooks = Some(Webhooks::open(vec![endpoint], WebhookOptions::default()).unwrap());
+    let registry = Registry::with(options).await;
+    let mut text = String::new();
+    until("a collection", async || {
+        text = String::from_utf8(registry.get("/metrics").await.body).unwrap();
+        text.contains("gc_last_success")
+    })
+    .await;
+    let readme = include_str!("../README.md");
+    let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE polyarch_registry_")).collect();
+    assert!(families.len() > 25, "{families:?}");
+    for family in families {
+        let name = family.split(' ').next().unwrap();
+        let series = [format!("polyarch_registry_{name}{{"), format!("polyarch_registry_{name}_bucket{{")];
+        let sample = text.lines().find_map(|line| series.iter().find_map(|series| line.strip_prefix(series.as_str())));
+        let labels = sample.map_or("", |line| line.split('}').next().unwrap()).split(',');
+        let labels: Vec<_> = labels.filter_map(|label| label.split_once('=')).map(|(label, _)| label).collect();
+        let shown = labels.into_iter().filter(|label| *label != "le").collect::<Vec<_>>().join(",");
+        let shown = if shown.is_empty() { format!("`{name}`") } else { format!("`{name}{{{shown}}}`") };
+        assert!(readme.contains(&shown), "{shown}");
+    }
 }
 
 #[tokio::test]
