@@ -235,7 +235,7 @@ mod tests {
         assert!(judge("http://hooks.example:8080/", "10.0.0.1", &["hooks.example:8080"]));
         assert!(!judge("https://rebound.example/", "127.0.0.1", &["hooks.example"]));
         assert!(judge("https://any.example/", "10.1.2.3", &["10.0.0.0/8"]));
-        assert!(!judge("https://any.example/", "11.1.2.3", &["12.0.0.0/8"]) || is_public("11.1.2.3".parse().unwrap()));
+        assert!(!judge("https://any.example/", "172.16.0.1", &["10.0.0.0/8"]));
         assert!(!judge("https://any.example/", "127.0.0.1", &["10.0.0.0/8", "[::1]:443"]));
         assert!(judge("https://[::1]/", "::1", &["[::1]:443"]));
         assert!(!judge("https://[::1]:444/", "::1", &["[::1]:443"]));
