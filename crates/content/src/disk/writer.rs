@@ -16,6 +16,9 @@ use crate::{ContentError, StageId};
 /// Bytes that are handed to the two threads at once. A thread is only held while it has work, so that slow clients
 /// hold none; more at once would only cost memory.
 const BATCH: usize = 128 << 10;
+/// Bytes that the disk begins to write while more of them come: what is left is what the end waits for. Fewer at once
+/// would cost more than they save.
+const AHEAD: u64 = 8 << 20;
 /// How long to leave a removal of the same shard alone; it takes about as long.
 const CLAIM_PAUSE: Duration = Duration::from_micros(200);
 
@@ -35,6 +38,8 @@ pub(super) struct DiskWriter {
 struct Writing {
     file: Arc<dyn DiskFile>,
     at: u64,
+    /// Where what the disk was not told of yet begins.
+    begun: u64,
 }
 
 impl Worker for Writing {
@@ -42,6 +47,10 @@ impl Worker for Writing {
         for bytes in batch {
             self.file.write_at(self.at, bytes)?;
             self.at += bytes.len() as u64;
+        }
+        if self.at - self.begun >= AHEAD {
+            self.file.begin_sync(self.begun, self.at - self.begun);
+            self.begun = self.at;
         }
         Ok(())
     }
@@ -76,7 +85,7 @@ impl DiskWriter {
             length,
             waiting: Vec::new(),
             waiting_length: 0,
-            writing: Pipe::new(Writing { file, at: length }),
+            writing: Pipe::new(Writing { file, at: length, begun: length }),
             hashing: Pipe::new(Hashing(hasher)),
         }
     }
@@ -202,5 +211,54 @@ impl BlobWriter for DiskWriter {
         let (inner, stage) = (self.inner.clone(), self.stage.clone());
         // A stage that stays is cleared away when the directory is opened next.
         let _ = blocking(move || inner.disk.remove(&inner.layout.stage(&stage))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Keeps what the disk was told to begin with.
+    #[derive(Debug, Default)]
+    struct Listening {
+        begun: Mutex<Vec<(u64, u64)>>,
+    }
+
+    impl DiskFile for Listening {
+        fn try_lock(&self) -> io::Result<bool> {
+            Ok(true)
+        }
+        fn write_at(&self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn read_at(&self, _offset: u64, _length: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+            buffer.clear();
+            Ok(())
+        }
+        fn set_length(&self, _length: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn length(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+        fn begin_sync(&self, offset: u64, length: u64) {
+            self.begun.lock().unwrap().push((offset, length));
+        }
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_disk_begins_to_write_while_more_bytes_come() {
+        let file = Arc::new(Listening::default());
+        // A session that goes on where it was.
+        let mut writing = Writing { file: file.clone(), at: 7, begun: 7 };
+        for _ in 0..5 {
+            writing.take(&[Bytes::from(vec![0; 3 << 20]), Bytes::from(vec![0; 1 << 20])]).unwrap();
+        }
+        assert_eq!(*file.begun.lock().unwrap(), [(7, AHEAD), (7 + AHEAD, AHEAD)]);
     }
 }
