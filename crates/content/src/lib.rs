@@ -35,4 +35,4 @@ pub use problem::Problem;
 pub use repair::{Mended, RepairReport};
 pub use store::{ContentStore, Options};
 pub use upkeep::{BlobUpkeep, Leftover, LeftoverKind, MetadataCheck, MetadataUpkeep};
-pub use verify::VerifyReport;
+pub use verify::{DeletedBytes, VerifyReport};

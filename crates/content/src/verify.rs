@@ -32,6 +32,19 @@ pub struct VerifyReport {
     pub problems: Vec<Problem>,
     /// What no row speaks of: harmless, it only takes room.
     pub leftovers: Vec<Leftover>,
+    /// Bytes of blobs that were deleted: nothing is left over of them once the next collection is done.
+    pub deleted: DeletedBytes,
+}
+
+/// Bytes whose rows are gone, which the next collection removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct DeletedBytes {
+    /// How many files they are.
+    pub files: u64,
+    /// How many bytes.
+    pub bytes: u64,
 }
 
 impl VerifyReport {
@@ -39,6 +52,14 @@ impl VerifyReport {
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty()
     }
+}
+
+/// Digests of bytes that a collection is to remove, as far as they were read.
+#[derive(Default)]
+struct Doomed {
+    digests: HashSet<Digest>,
+    /// The number of the last one. Later ones have higher numbers.
+    last: u64,
 }
 
 impl ContentStore {
@@ -70,15 +91,33 @@ impl ContentStore {
             }
             after = last;
         }
+        let mut doomed = Doomed::default();
         for item in self.blobs.inventory().await? {
             if matches!(&item.kind, LeftoverKind::Blob(digest) if known.contains(digest)) {
                 continue;
             }
-            if self.claim_leftover(&item).await?.is_some() {
-                report.leftovers.push(item);
+            // While it is claimed no collection removes it and forgets that it had to.
+            let Some(_claim) = self.claim_leftover(&item).await? else { continue };
+            match &item.kind {
+                LeftoverKind::Blob(digest) if self.is_doomed(digest, &mut doomed).await? => {
+                    report.deleted.files += 1;
+                    report.deleted.bytes += item.size;
+                }
+                _ => report.leftovers.push(item),
             }
         }
         Ok(report)
+    }
+
+    /// Whether a collection is to remove the bytes of a digest. Reads on only if it is not among those that were read.
+    async fn is_doomed(&self, digest: &Digest, doomed: &mut Doomed) -> Result<bool, ContentError> {
+        while !doomed.digests.contains(digest) {
+            let page = self.metadata.doomed(doomed.last, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(false) };
+            doomed.last = last.number;
+            doomed.digests.extend(page.into_iter().map(|doomed| doomed.blob.digest));
+        }
+        Ok(true)
     }
 
     /// What is wrong with a blob, if anything is and stays so.

@@ -303,6 +303,7 @@ async fn check_finished(store: &ContentStore, needed: &[Digest], what: &str) {
     check(store, &app, needed, what).await;
     let report = store.verify().await.unwrap();
     assert!(report.leftovers.is_empty(), "after {what}: {:#?}", report.leftovers);
+    assert_eq!(report.deleted.files, 0, "after {what}");
     assert_eq!((report.documents, report.blobs), (2, 6), "after {what}");
 }
 
@@ -348,7 +349,7 @@ async fn bytes_that_cannot_be_removed_do_not_keep_others() {
         assert!(matches!(collected, Err(ContentError::Io { .. })), "{collected:?}");
         disk.clear_fault();
         check(&store, &repository("app"), &needed, "a file that could not be removed").await;
-        assert_eq!(store.verify().await.unwrap().leftovers.len(), 1, "call {at}");
+        assert_eq!(store.verify().await.unwrap().deleted.files, 1, "call {at}");
         check_finished(&store, &needed, "a file that could not be removed").await;
     }
 }

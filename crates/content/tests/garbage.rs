@@ -237,7 +237,8 @@ async fn bytes_that_were_pushed_again_before_their_removal_stay() {
     let bytes = noise(LARGE, 1);
     let digest = put(&store, &app, &bytes).await;
     assert!(store.delete_blob(&app, &digest, DeleteOptions::default()).await.unwrap());
-    assert_eq!(store.verify().await.unwrap().leftovers.len(), 1);
+    let waiting = store.verify().await.unwrap();
+    assert_eq!((waiting.deleted.files, waiting.deleted.bytes, waiting.leftovers), (1, LARGE as u64, Vec::new()));
     put(&store, &app, &bytes).await;
     let mut options = GcOptions::default();
     options.batch = 1;
@@ -246,7 +247,9 @@ async fn bytes_that_were_pushed_again_before_their_removal_stay() {
     assert!(store.delete_blob(&app, &digest, DeleteOptions::default()).await.unwrap());
     let report = store.collect_garbage(&options).await.unwrap();
     assert_eq!((report.removed_blobs, report.removed_bytes), (1, LARGE as u64));
-    assert!(store.verify().await.unwrap().leftovers.is_empty());
+    let after = store.verify().await.unwrap();
+    assert!(after.leftovers.is_empty());
+    assert_eq!((after.deleted.files, after.deleted.bytes), (0, 0));
 }
 
 #[tokio::test]

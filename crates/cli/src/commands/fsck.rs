@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use content::{Leftover, LeftoverKind, Mended, Problem, VerifyReport};
+use content::{DeletedBytes, Leftover, LeftoverKind, Mended, Problem, VerifyReport};
 use serde::Serialize;
 use transfer::ByteSize;
 
@@ -24,6 +24,8 @@ struct Report {
     sound: bool,
     problems: Vec<Entry>,
     leftovers: Vec<Entry>,
+    /// What the next collection removes.
+    deleted: DeletedBytes,
 }
 
 /// A problem, or something that is left over.
@@ -69,6 +71,7 @@ pub(crate) fn run(arguments: &Fsck, context: &mut Context) -> Outcome {
         sound: wrong == 0,
         problems,
         leftovers,
+        deleted: found.deleted,
     };
     if arguments.json {
         context.output.json(&report)?;
@@ -137,6 +140,12 @@ fn lines(report: &Report, found: &VerifyReport, dry_run: bool) -> Vec<String> {
     for (entry, item) in report.leftovers.iter().zip(&found.leftovers) {
         tell(entry, format!("left over: `{}` ({})", entry.what, ByteSize(item.size)), remedy(item));
     }
+    let size = ByteSize(report.deleted.bytes);
+    match report.deleted.files {
+        0 => {}
+        1 => lines.push(format!("1 file of a deleted blob ({size}) waits for the next collection")),
+        files => lines.push(format!("{files} files of deleted blobs ({size}) wait for the next collection")),
+    }
     lines.push(format!(
         "checked {} and {} ({}): {}",
         count(report.manifests, "manifest", "manifests"),
@@ -158,8 +167,15 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         let said = |manifests, blobs| {
-            let report =
-                Report { manifests, blobs, bytes: 7, sound: true, problems: Vec::new(), leftovers: Vec::new() };
+            let report = Report {
+                manifests,
+                blobs,
+                bytes: 7,
+                sound: true,
+                problems: Vec::new(),
+                leftovers: Vec::new(),
+                deleted: DeletedBytes::default(),
+            };
             lines(&report, &VerifyReport::default(), false).concat()
         };
         assert_eq!(said(1, 2), "checked 1 manifest and 2 blobs (7 B): nothing is wrong");

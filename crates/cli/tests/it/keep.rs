@@ -300,3 +300,44 @@ fn damage_is_named_and_repaired_while_the_server_runs() {
     user.words(&format!("pull --data fresh {image}")).success();
     user.words("fsck --data registry").success();
 }
+
+/// Sends one request and gives the first line of the answer.
+fn ask(host: &str, request: &str, body: &[u8]) -> String {
+    use std::io::{Read as _, Write as _};
+
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let length = body.len();
+    write!(stream, "{request} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap().to_owned()
+}
+
+/// Each of them used to be told as left over.
+#[test]
+fn files_of_deleted_blobs_are_counted_and_wait_for_the_next_collection() {
+    let user = user();
+    let (_server, host) = Running::serve(&user, "registry");
+    let bytes = noise(100_000);
+    let delete = |length: usize| {
+        let digest = image::Digest::sha256(&bytes[..length]);
+        let put = ask(&host, &format!("POST /v2/app/blobs/uploads/?digest={digest}"), &bytes[..length]);
+        assert!(put.starts_with("HTTP/1.1 201 "), "{put}");
+        let deleted = ask(&host, &format!("DELETE /v2/app/blobs/{digest}"), b"");
+        assert!(deleted.starts_with("HTTP/1.1 202 "), "{deleted}");
+    };
+    let nothing = "checked 0 manifests and 0 blobs (0 B): nothing is wrong\n";
+    delete(100_000);
+    let one = user.words("fsck --data registry").success();
+    assert_eq!(one, format!("1 file of a deleted blob (100.0 kB) waits for the next collection\n{nothing}"));
+    delete(90_000);
+    let two = user.words("fsck --data registry --repair").success();
+    assert_eq!(two, format!("2 files of deleted blobs (190.0 kB) wait for the next collection\n{nothing}"));
+    let report = json(user.words("fsck --data registry --json"));
+    assert_eq!(report["deleted"], serde_json::json!({ "files": 2, "bytes": 190_000 }));
+    assert_eq!(report["leftovers"], serde_json::json!([]));
+    user.words("gc --data registry").success();
+    assert_eq!(user.words("fsck --data registry").success(), nothing);
+}
