@@ -1,9 +1,9 @@
-//! `polyarch serve` beside docker-registry: scenarios of `polyarch bench registry` in turn, fsyncs, memory, start-up,
+//! `polyarch serve` beside docker-registry and distribution: scenarios of `polyarch bench registry` in turn, fsyncs, memory, start-up,
 //! and how all that changes with the number of tags.
 //!
 //! `cargo run --release -p polyarch-benches --bin registry -- [--rounds N] [--seconds N] [--tags N] [--scenario A,B]
 //! [--only-tags] [--no-tags]` after `cargo build --release`. Data directories are made in `TMPDIR`: it
-//! should be on the disk that is meant.
+//! should be on the disk that is meant. `POLYARCH_DISTRIBUTION` names the program of distribution 3.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -13,6 +13,7 @@ mod server;
 mod table;
 mod tags;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -86,10 +87,12 @@ fn main() -> ExitCode {
 
 async fn all(wishes: &Wishes, peers: &[Peer]) -> Result<(), String> {
     let hash = hash_speed();
-    println!("SHA-256 of one processor: {hash:.0} MB/s\n");
+    println!("SHA-256 of one processor: {hash:.0} MB/s");
     if wishes.side_by_side {
+        let disk = disk_speed().map_err(|error| format!("failed to measure the disk: {error}"))?;
+        println!("a file of 100 MiB, written and made durable: {disk:.0} MB/s\n");
         let results = rounds::side_by_side(wishes, peers).await?;
-        table::print(peers, &results, hash);
+        table::print(peers, &results, hash, disk);
         println!();
         for peer in peers {
             let fsyncs = fsyncs::per_image(peer).await.unwrap_or_else(|why| format!("skipped: {why}"));
@@ -119,4 +122,25 @@ fn hash_speed() -> f64 {
     let elapsed = begun.elapsed();
     drop(hasher.finish());
     hashed as f64 / 1e6 / elapsed.as_secs_f64()
+}
+
+/// Megabytes of a large file that are written and made durable in a second, where the data directories are.
+fn disk_speed() -> std::io::Result<f64> {
+    const PIECE: usize = 1 << 20;
+    const PIECES: usize = 100;
+    let bytes = vec![7; PIECE];
+    // They all stay until the end: a registry keeps what it was given, so the system has to find new memory for each.
+    let (mut files, mut speeds) = (Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let mut file = tempfile::tempfile()?;
+        let begun = Instant::now();
+        for _ in 0..PIECES {
+            file.write_all(&bytes)?;
+        }
+        file.sync_data()?;
+        speeds.push((PIECE * PIECES) as f64 / 1e6 / begun.elapsed().as_secs_f64());
+        files.push(file);
+    }
+    speeds.sort_by(f64::total_cmp);
+    Ok(speeds[speeds.len() / 2])
 }

@@ -16,24 +16,33 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// polyarch first, then docker-registry if it is installed.
+    /// polyarch first, then those others that are there.
     pub(crate) fn all() -> Vec<Self> {
         let mut peers = Vec::new();
         let own = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("polyarch")));
         if let Some(program) = own.filter(|program| program.exists()) {
             peers.push(Self { name: "polyarch".to_owned(), program, is_polyarch: true });
         }
-        // It says its version on stdout: `docker-registry github.com/docker/distribution 2.8.2+ds1`.
-        match Command::new("docker-registry").arg("--version").output() {
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stdout).into_owned();
-                let version = said.split_whitespace().last().unwrap_or_default();
-                let name = format!("docker-registry {}", version.split('+').next().unwrap_or_default());
-                peers.push(Self { name, program: PathBuf::from("docker-registry"), is_polyarch: false });
-            }
-            Err(_) => eprintln!("skipped: no docker-registry"),
+        peers.extend(Self::distribution("docker-registry", "docker-registry".into()));
+        match std::env::var_os("POLYARCH_DISTRIBUTION") {
+            Some(program) => peers.extend(Self::distribution("distribution", program.into())),
+            None => eprintln!("skipped: no distribution (`POLYARCH_DISTRIBUTION` is not set)"),
         }
         peers
+    }
+
+    /// The reference implementation, under the name of its time.
+    fn distribution(name: &str, program: PathBuf) -> Option<Self> {
+        let Ok(output) = Command::new(&program).arg("--version").output() else {
+            eprintln!("skipped: no {name}");
+            return None;
+        };
+        // It says its version on stdout: `docker-registry github.com/docker/distribution 2.8.2+ds1`.
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = said.split_whitespace().last().unwrap_or_default();
+        let version = version.split('+').next().unwrap_or_default().trim_start_matches('v');
+        let name = format!("{name} {version}");
+        Some(Self { name, program, is_polyarch: false })
     }
 
     /// Starts it with a data directory that is empty.
@@ -58,7 +67,8 @@ impl Peer {
         } else {
             let config = directory.join("config.yml");
             std::fs::write(&config, docker_registry_config(address, &directory.join("data"))).map_err(failed)?;
-            command.arg("serve").arg(config);
+            // It would send traces to a port of this machine.
+            command.arg("serve").arg(config).env("OTEL_TRACES_EXPORTER", "none");
         }
         let begun = Instant::now();
         let mut child =

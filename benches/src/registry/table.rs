@@ -6,13 +6,13 @@ use crate::rounds::Results;
 use crate::server::Peer;
 
 /// Prints a line for each scenario; ratios are those of the medians.
-pub(crate) fn print(peers: &[Peer], results: &Results, hash: f64) {
+///
+/// `hash` and `disk` are what no large push can be faster than, in megabytes a second.
+pub(crate) fn print(peers: &[Peer], results: &Results, hash: f64, disk: f64) {
     let names = || peers.iter().map(|peer| peer.name.clone());
     let mut heading = vec!["scenario".to_owned(), "clients".to_owned(), "unit".to_owned()];
     heading.extend(names());
-    if peers.len() > 1 {
-        heading.push("times as fast".to_owned());
-    }
+    heading.extend(names().skip(1).map(|name| format!("times as fast as {name}")));
     heading.extend(names().map(|name| format!("CPU per operation, {name}")));
     heading.push(format!("p99, {}", peers[0].name));
     heading.push("errors".to_owned());
@@ -25,8 +25,8 @@ pub(crate) fn print(peers: &[Peer], results: &Results, hash: f64) {
         let unit = if in_bytes { "MB/s" } else { "/s" };
         let mut cells = vec![scenario.to_string(), servers[0][0].clients.to_string(), unit.to_owned()];
         cells.extend(speeds.iter().map(|speeds| format!("{:.0}–{:.0}", speeds[0], speeds[speeds.len() - 1])));
-        if let [ours, theirs] = &speeds[..] {
-            cells.push(format!("{:.1}", median(ours) / median(theirs)));
+        if let [ours, others @ ..] = &speeds[..] {
+            cells.extend(others.iter().map(|theirs| format!("{:.1}", median(ours) / median(theirs))));
         }
         cells.extend(servers.iter().map(|rounds| {
             let costs = rounds.iter().filter_map(|round| Some(round.server?.microseconds_per_operation));
@@ -40,11 +40,11 @@ pub(crate) fn print(peers: &[Peer], results: &Results, hash: f64) {
         row(&cells);
     }
     println!();
-    // No push is faster than the hash of what is pushed.
     for (_, servers) in results.iter().filter(|(scenario, _)| *scenario == Scenario::LargePush) {
         for (peer, rounds) in peers.iter().zip(servers) {
             let speed = median(&sorted(rounds.iter().map(|round| round.megabytes_per_second)));
-            println!("large-push, {}: {:.2} of the speed of SHA-256", peer.name, speed / hash);
+            let (of_hash, of_disk) = (speed / hash, speed / disk);
+            println!("large-push, {}: {of_hash:.2} of the speed of SHA-256, {of_disk:.2} of the disk's", peer.name);
         }
     }
 }
