@@ -384,7 +384,7 @@ async fn a_power_cut_at_any_call_of_a_sweep_loses_nothing() {
 #[tokio::test]
 async fn a_collection_that_dies_after_any_step_is_finished_by_another() {
     let directory = quick_directory();
-    let mut dead = 0;
+    let (mut dead, mut whole) = (0, 0);
     for steps in 0..200 {
         let place = directory.path().join(steps.to_string());
         std::fs::create_dir(&place).unwrap();
@@ -404,11 +404,16 @@ async fn a_collection_that_dies_after_any_step_is_finished_by_another() {
             .await
         };
         check_finished(&store, &needed, &format!("the end after {steps} steps")).await;
+        // On a busy machine one may find all that it would wait for done, and need fewer steps than the others.
         if let Some(done) = done {
             done.unwrap();
-            break;
+            whole += 1;
+            if whole == 5 {
+                break;
+            }
+        } else {
+            dead += 1;
         }
-        dead += 1;
     }
     assert!(dead > 20, "{dead}");
 }
