@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use image::RepositoryName;
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::access_log::{Entry, Text};
 use crate::answer::{Answer, AnswerBody};
 use crate::events::Origin;
+use crate::limits::{Flow, Outflow};
 use crate::metrics::{One, Over};
 use crate::route::Endpoint;
 use crate::service::State;
@@ -91,6 +92,8 @@ pub(crate) struct Exchange {
     status: Option<StatusCode>,
     /// Bytes of the answer's body.
     pub(crate) sent: u64,
+    /// Where it is told that the client takes the answer, if the client says how much of it may be sent.
+    flow: Option<Flow>,
     _in_flight: One,
 }
 
@@ -114,6 +117,7 @@ impl Exchange {
             received: Arc::default(),
             status: None,
             sent: 0,
+            flow: request.extensions().get().filter(|_| request.version() == Version::HTTP_2).cloned(),
             _in_flight: state.metrics.in_flight.one(),
         }
     }
@@ -135,7 +139,8 @@ impl Exchange {
     pub(crate) fn end(mut self, mut answer: Answer) -> Response<Sent> {
         answer.headers_mut().insert(REQUEST_ID, self.id.0.clone());
         self.status = Some(answer.status());
-        answer.map(|body| Sent { body, exchange: self })
+        let outflow = self.flow.take().map(Outflow::new);
+        answer.map(|body| Sent { body, rest: Bytes::new(), outflow, exchange: self })
     }
 }
 
@@ -175,9 +180,18 @@ impl Drop for Exchange {
     }
 }
 
+/// What is handed over at once where the client says how much may be sent: whoever takes less in the time that it has is
+/// left.
+const PIECE: usize = 64 << 10;
+/// What is handed over last there, and of which nobody says whether it is taken.
+const TAIL: usize = 4 << 10;
+
 /// The body of an answer on its way out, and what is to be written down about it.
 pub(crate) struct Sent {
     body: AnswerBody,
+    /// What came of it, and was not handed over yet.
+    rest: Bytes,
+    outflow: Option<Outflow>,
     exchange: Exchange,
 }
 
@@ -185,6 +199,19 @@ impl Sent {
     /// For whoever sends it without hyper, and counts itself.
     pub(crate) fn into_parts(self) -> (AnswerBody, Exchange) {
         (self.body, self.exchange)
+    }
+
+    /// The next piece of what came.
+    fn piece(&mut self, outflow: &mut Outflow) -> Bytes {
+        let left = self.rest.len();
+        let piece = match left {
+            _ if left > PIECE => PIECE,
+            _ if left > TAIL && self.body.is_end_stream() => left - TAIL,
+            _ => left,
+        };
+        outflow.handed();
+        self.exchange.sent += piece as u64;
+        self.rest.split_to(piece)
     }
 }
 
@@ -196,19 +223,38 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            self.exchange.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(mut outflow) = self.outflow.take() else {
+            let frame = Pin::new(&mut self.body).poll_frame(context);
+            if let Poll::Ready(Some(Ok(frame))) = &frame {
+                self.exchange.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            return frame;
+        };
+        // Whoever asks for more has handed on what there was.
+        outflow.taken();
+        let mut frame = Poll::Ready(None);
+        if self.rest.is_empty() {
+            frame = Pin::new(&mut self.body).poll_frame(context);
+            if let Poll::Ready(Some(Ok(data))) = &mut frame
+                && let Some(data) = data.data_mut()
+            {
+                self.rest = std::mem::take(data);
+            }
         }
+        if !self.rest.is_empty() {
+            frame = Poll::Ready(Some(Ok(Frame::data(self.piece(&mut outflow)))));
+        }
+        self.outflow = Some(outflow);
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let left = self.body.size_hint();
+        left.exact().map_or(left, |length| SizeHint::with_exact(length + self.rest.len() as u64))
     }
 }
 

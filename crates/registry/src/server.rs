@@ -24,7 +24,7 @@ use crate::audit::Audit;
 use crate::body::Coming;
 use crate::direct::{self, Rewound};
 use crate::disk_space::{self, DiskSpace};
-use crate::limits::{Limits, Taken};
+use crate::limits::{Flow, Limits, Taken};
 use crate::maintenance::{self, Collection};
 use crate::read_only::ReadOnly;
 use crate::references::ReferenceRules;
@@ -212,19 +212,23 @@ impl Server {
             tokio::spawn(async move {
                 let _held = (permit, counted);
                 let _open = state.metrics.connections.one();
+                let (header_timeout, write_timeout) =
+                    (state.options.header_timeout, state.options.limits.write_timeout);
+                let flow = Flow::new();
+                let flows = flow.clone();
                 state.metrics.accepted.add(1);
                 let ended = if let Some(tls) = &state.options.tls {
                     let begun = tokio::select! {
-                        begun = ready(&stream, state.options.header_timeout) => begun,
+                        begun = ready(&stream, header_timeout) => begun,
                         _ = stopping.changed() => false,
                     };
                     if !begun {
                         return;
                     }
-                    let stream = Taken::new(stream, state.options.limits.write_timeout);
+                    let stream = Taken::new(stream, write_timeout);
                     let handshake = tls.handshake().accept(stream);
                     let (mut stream, certificate) = tokio::select! {
-                        made = tokio::time::timeout(state.options.header_timeout, handshake) => match made {
+                        made = tokio::time::timeout(header_timeout, handshake) => match made {
                             Ok(Ok(made)) => made,
                             Ok(Err(error)) => {
                                 tracing::debug!(%peer, %error, "a client could not agree on TLS");
@@ -234,32 +238,42 @@ impl Server {
                         },
                         _ = stopping.changed() => return,
                     };
-                    let patience = state.options.header_timeout;
-                    let read = spoken(&mut stream, Bytes::new(), patience, &mut stopping).await;
+                    let read = spoken(&mut stream, Bytes::new(), header_timeout, &mut stopping).await;
                     let Some(read) = read else { return };
                     let stream = Rewound::new(read, stream);
                     let service = service_fn(move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(flows.clone());
                         request.extensions_mut().insert(Encrypted);
                         if let Some(certificate) = &certificate {
                             request.extensions_mut().insert(certificate.clone());
                         }
                         service::serve(state.clone(), peer, request.map(Coming::from))
                     });
-                    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    tokio::select! {
+                        ended = watcher.watch(connection) => Some(ended),
+                        () = flow.stalls(write_timeout) => None,
+                    }
                 } else {
                     let direct = direct::serve(stream, peer, &state, &mut stopping).await;
                     let Some((mut stream, read)) = direct else { return };
-                    let patience = state.options.header_timeout;
-                    let read = spoken(&mut stream, read, patience, &mut stopping).await;
+                    let read = spoken(&mut stream, read, header_timeout, &mut stopping).await;
                     let Some(read) = read else { return };
-                    let stream = Rewound::new(read, Taken::new(stream, state.options.limits.write_timeout));
-                    let service = service_fn(move |request: Request<Incoming>| {
+                    let stream = Rewound::new(read, Taken::new(stream, write_timeout));
+                    let service = service_fn(move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(flows.clone());
                         service::serve(state.clone(), peer, request.map(Coming::from))
                     });
-                    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+                    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                    tokio::select! {
+                        ended = watcher.watch(connection) => Some(ended),
+                        () = flow.stalls(write_timeout) => None,
+                    }
                 };
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "a connection ended early");
+                match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => tracing::debug!(%peer, %error, "a connection ended early"),
+                    None => tracing::debug!(%peer, "a client took nothing of its answers"),
                 }
             });
         }

@@ -104,6 +104,27 @@ async fn a_client_that_says_nothing_after_its_handshake_is_left() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_reading_is_left() {
+    let made = SelfSigned::generate(&[]).unwrap();
+    let mut options = Options::default();
+    options.tls = Some(tls_of(&made));
+    options.limits.write_timeout = Duration::from_millis(500);
+    let registry = Registry::with(options).await;
+    let app = content::RepositoryId::served("app".parse().unwrap());
+    let bytes = vec![7; 32 << 20];
+    let digest = image::Digest::sha256(&bytes);
+    registry.content.put_blob_bytes(&app, &digest, bytes.into()).await.unwrap();
+    let mut stream = connect(&registry, &made, "localhost", BOTH, &["http/1.1"]).await.unwrap();
+    let request = format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut took = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut took)).await;
+    assert!(ended.is_ok() && took.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(took.len() < 32 << 20, "{}", took.len());
+}
+
+#[tokio::test]
 async fn a_replaced_certificate_is_used_for_the_next_connection() {
     let (old, new) = (SelfSigned::generate(&[]).unwrap(), SelfSigned::generate(&[]).unwrap());
     let tls = tls_of(&old);

@@ -4,6 +4,7 @@
 
 mod connections;
 mod counts;
+mod flow;
 mod forwarded;
 mod gate;
 mod owner;
@@ -15,6 +16,7 @@ mod socket;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+pub(crate) use flow::{Flow, Outflow};
 pub use forwarded::{ForwardedHeader, TrustedProxies};
 pub(crate) use gate::Gate;
 pub use pace::Pace;
@@ -43,7 +45,8 @@ pub struct Limits {
     pub blob_size: Option<u64>,
     /// How slowly the bytes of a request may come. Slower ones are answered with 408; a session keeps what came.
     pub body_pace: Option<Pace>,
-    /// How long a client may take nothing of what it is sent, before its connection ends.
+    /// How long a client may take nothing of what it is sent, before its connection ends. Over HTTP/2: nothing of any of
+    /// the answers that it asked for.
     pub write_timeout: Duration,
     /// Most bytes of path and query. Longer ones are answered with 414.
     pub url_length: usize,
