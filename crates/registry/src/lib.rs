@@ -23,6 +23,7 @@ mod maintenance;
 mod manifests;
 mod metrics;
 mod network;
+mod newcomers;
 mod query;
 mod range;
 mod read_only;

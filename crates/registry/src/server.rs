@@ -26,6 +26,7 @@ use crate::direct::{self, Rewound};
 use crate::disk_space::{self, DiskSpace};
 use crate::limits::{Flow, Limits, Taken};
 use crate::maintenance::{self, Collection};
+use crate::newcomers::Newcomers;
 use crate::read_only::ReadOnly;
 use crate::references::ReferenceRules;
 use crate::service::{self, State};
@@ -180,10 +181,12 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves. Then `/readyz` says so at once; after [`Options::drain_delay`] nobody is let in
-    /// any more, idle connections are closed, and the requests that are under way may end for a while.
+    /// any more, whoever was let in just before may ask for something, idle connections are closed, and the requests that are
+    /// under way may end for a while.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, state, .. } = self;
         let graceful = GracefulShutdown::new();
+        let newcomers = Newcomers::new();
         let builder = connections_of(&state.options);
         let (stop, stopping) = watch::channel(());
         let connections = Arc::new(Semaphore::new(state.options.connections));
@@ -208,6 +211,7 @@ impl Server {
             let state = state.clone();
             let builder = builder.clone();
             let watcher = graceful.watcher();
+            let newcomer = newcomers.one();
             let mut stopping = stopping.clone();
             tokio::spawn(async move {
                 let _held = (permit, counted);
@@ -242,6 +246,7 @@ impl Server {
                     let Some(read) = read else { return };
                     let stream = Rewound::new(read, stream);
                     let service = service_fn(move |mut request: Request<Incoming>| {
+                        newcomer.heard();
                         request.extensions_mut().insert(flows.clone());
                         request.extensions_mut().insert(Encrypted);
                         if let Some(certificate) = &certificate {
@@ -255,12 +260,13 @@ impl Server {
                         () = flow.stalls(write_timeout) => None,
                     }
                 } else {
-                    let direct = direct::serve(stream, peer, &state, &mut stopping).await;
+                    let direct = direct::serve(stream, peer, &state, &newcomer, &mut stopping).await;
                     let Some((mut stream, read)) = direct else { return };
                     let read = spoken(&mut stream, read, header_timeout, &mut stopping).await;
                     let Some(read) = read else { return };
                     let stream = Rewound::new(read, Taken::new(stream, write_timeout));
                     let service = service_fn(move |mut request: Request<Incoming>| {
+                        newcomer.heard();
                         request.extensions_mut().insert(flows.clone());
                         service::serve(state.clone(), peer, request.map(Coming::from))
                     });
@@ -278,6 +284,7 @@ impl Server {
             });
         }
         drop(listener);
+        newcomers.settled().await;
         drop(stop);
         drop(background);
         let patience = state.options.drain_timeout;

@@ -245,3 +245,23 @@ async fn a_server_that_is_told_to_stop_says_so_first_and_ends_what_it_has_begun(
     let app = RepositoryId::served("app".parse().unwrap());
     assert!(registry.content.blob(&app, &digest).await.unwrap().is_some());
 }
+
+/// As a restart under systemd meets them: connected, and in the middle of what comes before a request.
+#[tokio::test]
+async fn a_connection_that_was_let_in_just_before_the_end_is_answered() {
+    let mut registry = Registry::with(Options::default()).await;
+    let mut early = registry.connect().await;
+    let mut silent = registry.connect().await;
+    // They were accepted if one that came after them was.
+    assert_eq!(registry.get("/healthz").await.status, 200);
+
+    registry.begin_to_stop();
+    until("it does not listen", async || TcpStream::connect(registry.address).await.is_err()).await;
+    early.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(answer(&mut early).await.status, 200);
+    assert!(closes(&mut early).await, "a connection outlives its last request");
+    assert!(closes(&mut silent).await, "who says nothing is waited for without an end");
+    let begun = Instant::now();
+    registry.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

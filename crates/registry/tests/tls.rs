@@ -37,6 +37,17 @@ async fn connect(
     versions: &[&'static SupportedProtocolVersion],
     alpn: &[&str],
 ) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
+    agree(registry.connect().await, trusted, name, versions, alpn).await
+}
+
+/// The same over a connection that is there.
+async fn agree(
+    stream: tokio::net::TcpStream,
+    trusted: &SelfSigned,
+    name: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<tokio::net::TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.certificate.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -47,7 +58,7 @@ async fn connect(
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, registry.connect().await).await
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -158,4 +169,23 @@ async fn a_client_that_does_not_speak_tls_gets_nothing_and_harms_nobody() {
     let begun = std::time::Instant::now();
     registry.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_client_that_was_let_in_just_before_the_end_agrees_on_tls_and_is_answered() {
+    let made = SelfSigned::generate(&["registry.example".to_owned()]).unwrap();
+    let mut registry = start(&tls_of(&made)).await;
+    let (waiting, begun) = (registry.connect().await, connect(&registry, &made, "registry.example", BOTH, &[]).await);
+    // All were accepted if one that came after them was.
+    let mut last = connect(&registry, &made, "registry.example", BOTH, &[]).await.unwrap();
+    assert_eq!(ask(&mut last).await.status, 401);
+
+    registry.begin_to_stop();
+    while tokio::net::TcpStream::connect(registry.address).await.is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(ask(&mut begun.unwrap()).await.status, 401);
+    let mut agreed = agree(waiting, &made, "registry.example", BOTH, &[]).await.expect("an end in the middle of TLS");
+    assert_eq!(ask(&mut agreed).await.status, 401);
+    registry.stop().await;
 }

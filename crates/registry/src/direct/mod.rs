@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use self::request::Head;
 pub(crate) use self::rewound::Rewound;
 use self::sending::Sender;
+use crate::newcomers::Newcomer;
 use crate::service::{self, State};
 
 /// What is read at once: no head of a plain request is longer, and others go to hyper.
@@ -39,6 +40,7 @@ pub(crate) async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,
     state: &Arc<State>,
+    newcomer: &Newcomer,
     stopping: &mut watch::Receiver<()>,
 ) -> Option<(TcpStream, Bytes)> {
     let mut buffer = BytesMut::with_capacity(HEAD);
@@ -48,6 +50,7 @@ pub(crate) async fn serve(
     loop {
         match request::read(&mut buffer) {
             Head::Whole { request, keep } => {
+                newcomer.heard();
                 let head = *request.method() == http::Method::HEAD;
                 let Ok(answer) = service::serve(state.clone(), peer, *request).await;
                 match sender.send(&stream, answer, head, keep).await {
