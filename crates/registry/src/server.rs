@@ -54,7 +54,8 @@ pub struct Options {
     pub disk_space: DiskSpace,
     /// Garbage collection on a schedule. Without this the server collects nothing.
     pub collection: Option<Collection>,
-    /// How long a connection may take to send a request's head, and may be idle between two.
+    /// How long a connection may take to show its protocol and to send a request's head, and may be idle between two. An
+    /// idle one of HTTP/2 stays as long as its client answers pings, which are sent so often.
     pub header_timeout: Duration,
     /// How long nothing may come of a request's body.
     pub body_timeout: Duration,

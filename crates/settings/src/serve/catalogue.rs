@@ -270,7 +270,7 @@ catalogue! {
         connections: Count, "connections", "connections", "NUMBER", "8192",
             "Most connections at once; further ones wait";
         header_timeout: Duration, "header-timeout", "header-timeout", "DURATION", "60s",
-            "How long a client may take to send a request's head, and be idle between two";
+            "How long a client may take to send a request's head, and be idle between two; over HTTP/2, be silent";
         body_timeout: Duration, "body-timeout", "body-timeout", "DURATION", "60s",
             "How long nothing may come of a request's body";
         write_timeout: Duration, "write-timeout", "write-timeout", "DURATION", "2m",
