@@ -234,11 +234,20 @@ fn who_is_vouched_for_by_others_needs_rules() {
 fn what_one_client_may_take_is_limited() {
     let user = Sandbox::new();
     std::fs::write(user.path("here/amd64"), program(AMD64, 1)).unwrap();
-    let line = "serve --listen 127.0.0.1:0 --data registry --blob-size 10B";
+    let line = "serve --listen 127.0.0.1:0 --data registry --blob-size 10B --url-length 1KiB --header-bytes 4KiB";
     let mut server = Running::start(&user, line);
     let host = server.line().strip_prefix("listening on http://").unwrap().to_owned();
     let refused = user.polyarch(&["pack", "--push", "-t", &format!("{host}/app:v1"), "linux/amd64=amd64"]);
     assert!(refused.code != Some(0) && refused.stderr.contains("413; SIZE_INVALID"), "{}", refused.shown());
+    for (url, header, status) in [(1000, 4000, "200"), (1100, 0, "414"), (0, 4200, "431")] {
+        let (query, value) = ("x".repeat(url), "y".repeat(header));
+        let request = format!("GET /v2/?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {value}\r\n\r\n");
+        let mut stream = std::net::TcpStream::connect(&host).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
     let refused = user.words("serve --listen 127.0.0.1:0 --trusted-proxy nearby");
     assert_eq!(refused.code, Some(2), "{}", refused.shown());
     assert!(refused.stderr.starts_with("error: failed to trust a proxy: `nearby` is no address"), "{}", refused.stderr);

@@ -261,6 +261,10 @@ catalogue! {
             "Largest blob";
         body_pace: OrOff<Size>, "body-pace", "body-pace", "SIZE|off", "1KiB",
             "Fewest bytes a second of a request's body, over a minute";
+        url_length: Size, "url-length", "url-length", "SIZE", "32KiB",
+            "Most bytes of a request's path and query; longer ones are answered with 414";
+        header_bytes: Size, "header-bytes", "header-bytes", "SIZE", "64KiB",
+            "Most bytes of a request's headers; more are answered with 431";
         connections_per_address: OrOff<Count>, "connections-per-address", "connections-per-address", "NUMBER|off", "off",
             "Most connections of one address; further ones are closed";
         trusted_proxies: Vec<String>, "trusted-proxies", "trusted-proxy", "ADDRESS|RANGE", "",

@@ -112,8 +112,15 @@ fn check(settings: &ServeSettings) -> Outcome {
             "name the rules with `--policy`",
         );
     }
+    if settings.url_length.0 > LONGEST_URL {
+        let text = format!("`url-length` of more than {LONGEST_URL} bytes: no longer ones are ever read");
+        return contradiction(&text, "take a smaller one");
+    }
     Ok(())
 }
+
+/// No URL that is longer is read, whatever is allowed.
+const LONGEST_URL: u64 = u16::MAX as u64 - 1;
 
 fn tls(settings: &ServeSettings, notes: &mut Vec<String>) -> Outcome<Option<Tls>> {
     let unusable = |error: registry::TlsError| Failure::new(Exit::Invalid, error.to_string());
@@ -217,6 +224,8 @@ fn limits(settings: &ServeSettings) -> Outcome<Limits> {
         .0
         .map(|size| Pace { bytes_per_second: u32::try_from(size.0).unwrap_or(u32::MAX), window: PACE_WINDOW });
     limits.write_timeout = *settings.write_timeout;
+    limits.url_length = usize::try_from(settings.url_length.0).unwrap_or(usize::MAX);
+    limits.header_bytes = usize::try_from(settings.header_bytes.0).unwrap_or(usize::MAX);
     for proxy in &settings.trusted_proxies.value {
         let network = proxy.parse::<Network>();
         let network = network.map_err(|error| Failure::usage(format!("failed to trust a proxy: {error}")))?;
@@ -336,6 +345,7 @@ mod tests {
                 settings.policy.value = Some("x".into());
                 settings.allow_anonymous.value = true;
             }),
+            refused(|settings| settings.url_length.value.0 = 64 << 10),
         ] {
             assert_eq!(failure.exit, Exit::Usage, "{failure:?}");
             assert!(failure.hint.is_some(), "{failure:?}");
