@@ -1,8 +1,11 @@
 //! Ways in for the fuzz targets, to what reads the files of other programs. No part of the API.
 
+use std::path::Path;
+
 use image::{RegistryHost, RepositoryName};
 
 use crate::credentials::Credentials;
+use crate::serve::{ServeSettings, ServeSettingsError};
 use crate::{config_edit, docker_config};
 
 /// What `config.json` or `auth.json` says of a host and a repository, and the complaints about it.
@@ -26,4 +29,16 @@ pub fn without_entry(json: &[u8], key: &str) -> Option<Vec<u8>> {
 /// The hosts that a file has entries for.
 pub fn keys(json: &[u8]) -> Vec<String> {
     config_edit::keys(json)
+}
+
+/// What a settings file of `polyarch serve` says, as if it stood at the root.
+///
+/// # Errors
+/// As [`ServeSettings::read`].
+pub fn serve_settings(text: &str) -> Result<ServeSettings, ServeSettingsError> {
+    let mut settings = ServeSettings::default();
+    // Where it is if nobody says so depends on the user.
+    settings.data.value = "/data".into();
+    settings.take_file(Path::new("/settings.toml"), text, Path::new("/"))?;
+    Ok(settings)
 }

@@ -7,13 +7,14 @@ mod files;
 mod names;
 mod policies;
 mod requests;
+mod settings_files;
 mod tokens;
 
 /// A fuzz target: takes any bytes, and panics if what is made of them is wrong.
 pub type Target = fn(&[u8]);
 
 /// All targets. Each has a seed corpus of its name in `fuzz/corpus`, and a program of its name in `fuzz/fuzz_targets`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("answers", answers::answers),
     ("digests", names::digests),
     ("documents", documents::documents),
@@ -23,6 +24,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("policies", policies::policies),
     ("ranges", requests::ranges),
     ("requests", requests::requests),
+    ("settings", settings_files::settings),
     ("tokens", tokens::tokens),
 ];
 

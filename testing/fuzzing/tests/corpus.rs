@@ -117,4 +117,4 @@ macro_rules! targets {
     };
 }
 
-targets! { answers digests documents files indexes names policies ranges requests tokens }
+targets! { answers digests documents files indexes names policies ranges requests settings tokens }

@@ -105,7 +105,7 @@ impl ServeSettings {
         Ok(ServeSettingsRead { settings, file, warnings })
     }
 
-    fn take_file(&mut self, path: &Path, text: &str, parent: &Path) -> Result<(), ServeSettingsError> {
+    pub(crate) fn take_file(&mut self, path: &Path, text: &str, parent: &Path) -> Result<(), ServeSettingsError> {
         let wrong = |file::Wrong { place, reason }| ServeSettingsError::File { path: path.to_owned(), place, reason };
         let contents = file::read(text, parent).map_err(wrong)?;
         self.repositories = contents.repositories;
