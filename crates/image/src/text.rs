@@ -4,6 +4,8 @@ use std::fmt;
 
 /// Most characters of a foreign text in one message.
 const SHOWN: usize = 160;
+/// Most characters of what a person typed: more than any name has, and as many as a screen holds.
+const TYPED: usize = 512;
 
 /// Shows a foreign text: control characters, bidirectional overrides and the like escaped, the rest cut off.
 ///
@@ -12,23 +14,27 @@ pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (count, c) in self.0.chars().enumerate() {
-            if count == SHOWN {
-                return f.write_str("…");
-            }
-            write_escaped(f, c)?;
-        }
-        Ok(())
+        write_most(f, self.0, SHOWN)
     }
 }
 
-/// As [`Shown`] and not cut off: for what a person typed.
+/// As [`Shown`] and hardly ever cut off: for what a person typed.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| write_escaped(f, c))
+        write_most(f, self.0, TYPED)
     }
+}
+
+fn write_most(f: &mut fmt::Formatter<'_>, text: &str, most: usize) -> fmt::Result {
+    for (count, c) in text.chars().enumerate() {
+        if count == most {
+            return f.write_str("…");
+        }
+        write_escaped(f, c)?;
+    }
+    Ok(())
 }
 
 fn write_escaped(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
@@ -53,6 +59,13 @@ pub(crate) fn fold(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_person_typed_has_an_end_far_beyond_a_name() {
+        let name = "A".repeat(TYPED);
+        assert_eq!(Escaped(&name).to_string(), name);
+        assert_eq!(Escaped(&format!("{name}\u{1b}")).to_string(), format!("{name}…"));
+    }
 
     #[test]
     fn control_characters_and_overrides_are_escaped_and_quotes_are_not() {

@@ -25,6 +25,8 @@ impl ServeSettings {
             let line = match (value, origin) {
                 (Some(value), _) => format!("{} = {value}", setting.key),
                 (None, Origin::Default) => format!("# {} is not set", setting.key),
+                // A list that was said to be empty; whoever says nothing of it has none either.
+                (None, _) if setting.kind == Kind::Several => format!("{} = []", setting.key),
                 (None, _) => return Err(ServeSettingsError::NotText { name: setting.name() }),
             };
             let comment = match origin {
