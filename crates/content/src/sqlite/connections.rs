@@ -11,14 +11,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteMetadataStore;
-use super::failure::Failure;
+use super::failure::{Failure, is_busy};
 use crate::ContentError;
 
 /// Idle connections of each kind that are kept; more may be in use for a while.
 const KEPT: usize = 8;
 /// Pages that a connection for look-ups keeps, in KiB: the inner pages of the indexes of a million documents.
 const LOOKUP_CACHE: i64 = 8 << 10;
-/// How long a look-up lets others recover the log before it tries again.
+/// How long others are left to finish before the next try.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Opens a connection, making the database if it is not there.
@@ -37,6 +37,23 @@ pub(super) fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<C
     // The writer decides when.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
+}
+
+/// Repeats `operation` while others hold the database, for up to `busy_timeout`. Waits on the thread.
+///
+/// SQLite waits for others by itself, but not where two could wait for each other: when several want to turn a new
+/// database to a write-ahead log, all but one are refused at once.
+pub(super) fn until_free<T>(
+    busy_timeout: Duration,
+    mut operation: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match operation() {
+            Err(error) if is_busy(&error) && begun.elapsed() < busy_timeout => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
 }
 
 /// Connections that read. Each sees the last commit of any process.

@@ -67,9 +67,14 @@ impl From<ReferenceError> for Failure {
     }
 }
 
+/// Whether another connection holds a lock.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
 impl Failure {
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+        matches!(self, Self::Sqlite(error) if is_busy(error))
     }
 
     /// Says what was being done.

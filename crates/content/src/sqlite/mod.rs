@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use image::{Algorithm, Digest, Document, Tag, Target};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use self::connections::{Readers, connect};
+use self::connections::{Readers, connect, until_free};
 use self::failure::Failure;
 use self::garbage::{Candidates, Change, Rules};
 use self::writer::{Durability, Writer};
@@ -94,13 +94,13 @@ impl SqliteMetadataStore {
         let action = format!("open the metadata in `{}`", path.display());
         let failed = |error: rusqlite::Error| Failure::from(error).into_error(&action);
         let mut connection = connect(path, busy_timeout).map_err(failed)?;
-        let found = schema::version(&connection).map_err(failed)?;
+        let found = until_free(busy_timeout, || schema::version(&connection)).map_err(failed)?;
         if found > schema::KNOWN {
             let directory = path.parent().unwrap_or(path).display().to_string();
             return Err(ContentError::NewerSchema { directory, found, known: schema::KNOWN });
         }
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-        schema::migrate(&mut connection).map_err(failed)?;
+        until_free(busy_timeout, || connection.pragma_update(None, "journal_mode", "WAL")).map_err(failed)?;
+        until_free(busy_timeout, || schema::migrate(&mut connection)).map_err(failed)?;
         let writer = Writer::start(connection).map_err(|error| ContentError::io(action, error))?;
         Ok(Self { inner: Arc::new(Inner { readers: Readers::new(path, busy_timeout), writer }) })
     }
