@@ -61,7 +61,7 @@ async fn a_later_schema_is_refused_with_what_to_do() {
     rusqlite::Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = ContentStore::open(directory.path(), Options::default()).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("has metadata of version 99, but this program knows versions up to 3"), "{text}");
+    assert!(text.contains("has metadata of version 99, but this program knows versions up to 4"), "{text}");
     assert!(text.contains("use the program that wrote it, or a later one"), "{text}");
 }
 

@@ -128,7 +128,13 @@ async fn tags_of_a_directory_without_history_begin_theirs_where_they_are() {
     let image = push(&store, &app, Some("v1"), 10, 1).await;
     drop(store);
     let database = rusqlite::Connection::open(directory.path().join("metadata.sqlite3")).unwrap();
-    database.execute_batch("DROP TABLE tag_history; PRAGMA user_version = 2;").unwrap();
+    database
+        .execute_batch(
+            "DROP TABLE tag_history;
+             DROP INDEX blob_edges_by_blob; ALTER TABLE blob_edges DROP COLUMN repository;
+             CREATE INDEX blob_edges_by_blob ON blob_edges (blob); PRAGMA user_version = 2;",
+        )
+        .unwrap();
     drop(database);
     let store = open(directory.path()).await;
     let page = store.history(&app, &tag("v1"), None, 10).await.unwrap();

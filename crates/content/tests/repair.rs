@@ -161,6 +161,7 @@ async fn edges_are_written_down_anew() {
     store.put_document(&app, &list, &PutOptions::tagged(Some(&tag("list")))).await.unwrap();
     let other = put(&store, &app, &noise(100, 9)).await;
     let lacking = push(&store, &app, Some("lacking"), LARGE, 5).await;
+    let misplaced = push(&store, &app, Some("misplaced"), LARGE, 6).await;
     let broken = database(directory.path());
     let id = |digest: &Digest| -> i64 {
         broken.query_row("SELECT id FROM documents WHERE digest = ?1", [digest.as_str()], |row| row.get(0)).unwrap()
@@ -168,18 +169,34 @@ async fn edges_are_written_down_anew() {
     let blob = |digest: &Digest| -> i64 {
         broken.query_row("SELECT id FROM blobs WHERE digest = ?1", [digest.as_str()], |row| row.get(0)).unwrap()
     };
-    // An edge that is missing, to a blob and to a child; one too many; one to nowhere; one to what is not held.
+    // An edge that is missing, to a blob and to a child; one too many; one to nowhere; one to what is not held; two that
+    // are said to be in another repository, to a config and to a layer.
     broken
         .execute("DELETE FROM blob_edges WHERE document = ?1 AND blob = ?2", [id(one.digest()), blob(&layer(&one))])
         .unwrap();
     broken.execute("DELETE FROM child_edges WHERE child = ?1", [two.digest().as_str()]).unwrap();
-    broken.execute("INSERT INTO blob_edges VALUES (?1, ?2)", [id(two.digest()), blob(&other)]).unwrap();
-    broken.execute("INSERT INTO blob_edges VALUES (?1, 999999)", [id(two.digest())]).unwrap();
+    broken.execute("INSERT INTO blob_edges VALUES (?1, ?2, 1)", [id(two.digest()), blob(&other)]).unwrap();
+    broken.execute("INSERT INTO blob_edges VALUES (?1, 999999, 1)", [id(two.digest())]).unwrap();
+    broken.execute("UPDATE blob_edges SET repository = 999999 WHERE document = ?1", [id(misplaced.digest())]).unwrap();
     broken.execute("UPDATE documents SET subject = 'sha256:00' WHERE digest = ?1", [one.digest().as_str()]).unwrap();
     broken.execute("DELETE FROM repository_blobs WHERE blob = ?1", [blob(&layer(&lacking))]).unwrap();
     let mut kinds: Vec<_> = repair(&store).await.iter().map(Problem::kind).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, ["dangling", "edgeExtra", "edgeExtra", "edgeMissing", "edgeMissing", "notHeld"]);
+    assert_eq!(
+        kinds,
+        [
+            "dangling",
+            "edgeExtra",
+            "edgeExtra",
+            "edgeExtra",
+            "edgeExtra",
+            "edgeMissing",
+            "edgeMissing",
+            "edgeMissing",
+            "edgeMissing",
+            "notHeld"
+        ]
+    );
     // What the edges keep, they keep again.
     for _ in 0..4 {
         store.collect_garbage(&at_once()).await.unwrap();

@@ -78,8 +78,8 @@ fn hold(connection: &Connection, repository: i64, digest: &Digest) -> rusqlite::
     uncondemn_blob(connection, repository, digest)?;
     let awaited = connection
         .prepare_cached(
-            "INSERT OR IGNORE INTO blob_edges (document, blob)
-             SELECT a.document, b.id FROM awaited_blobs a JOIN blobs b ON b.digest = a.digest
+            "INSERT OR IGNORE INTO blob_edges (document, blob, repository)
+             SELECT a.document, b.id, a.repository FROM awaited_blobs a JOIN blobs b ON b.digest = a.digest
              WHERE a.repository = ?1 AND a.digest = ?2",
         )?
         .execute(params![repository, digest.as_str()])?;
@@ -132,9 +132,8 @@ pub(super) fn delete(
     if options.keep_whole {
         let parents: Vec<String> = connection
             .prepare_cached(
-                "SELECT d.digest FROM blobs b JOIN blob_edges e ON e.blob = b.id
-                 JOIN documents d ON d.id = e.document AND d.repository = ?1
-                 WHERE b.digest = ?2 ORDER BY d.digest LIMIT 20",
+                "SELECT d.digest FROM blobs b CROSS JOIN blob_edges e ON e.blob = b.id AND e.repository = ?1
+                 CROSS JOIN documents d ON d.id = e.document WHERE b.digest = ?2 LIMIT 20",
             )?
             .query_map(params![id, digest.as_str()], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
@@ -146,15 +145,13 @@ pub(super) fn delete(
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO awaited_blobs (repository, digest, document)
-             SELECT d.repository, b.digest, d.id FROM blobs b JOIN blob_edges e ON e.blob = b.id
-             JOIN documents d ON d.id = e.document AND d.repository = ?1 WHERE b.digest = ?2",
+             SELECT e.repository, b.digest, e.document FROM blobs b
+             CROSS JOIN blob_edges e ON e.blob = b.id AND e.repository = ?1 WHERE b.digest = ?2",
         )?
         .execute(params![id, digest.as_str()])?;
     connection
         .prepare_cached(
-            "DELETE FROM blob_edges WHERE blob = (SELECT id FROM blobs WHERE digest = ?2)
-             AND document IN (SELECT e.document FROM blob_edges e JOIN documents d ON d.id = e.document
-                              WHERE e.blob = (SELECT id FROM blobs WHERE digest = ?2) AND d.repository = ?1)",
+            "DELETE FROM blob_edges WHERE blob = (SELECT id FROM blobs WHERE digest = ?2) AND repository = ?1",
         )?
         .execute(params![id, digest.as_str()])?;
     uncondemn_blob(connection, id, digest)?;

@@ -158,7 +158,8 @@ fn edges(connection: &Connection, node: &Node, found: &mut MetadataCheck) -> Res
     let digest = node.document.digest();
     let blobs = texts(
         connection,
-        "SELECT b.digest FROM blob_edges e JOIN blobs b ON b.id = e.blob WHERE e.document = ?1
+        "SELECT CASE e.repository WHEN ?2 THEN b.digest ELSE b.digest || ' in another repository' END
+             FROM blob_edges e JOIN blobs b ON b.id = e.blob WHERE e.document = ?1
          UNION SELECT digest FROM awaited_blobs WHERE document = ?1 AND repository = ?2",
         params![node.id, node.holder],
     )?;

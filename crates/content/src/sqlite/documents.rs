@@ -214,8 +214,8 @@ pub(super) fn put(
             .prepare_cached("DELETE FROM condemned_blobs WHERE repository = ?1 AND blob = ?2")?
             .execute(params![id, blob])?;
         connection
-            .prepare_cached("INSERT OR IGNORE INTO blob_edges (document, blob) VALUES (?1, ?2)")?
-            .execute(params![row, blob])?;
+            .prepare_cached("INSERT OR IGNORE INTO blob_edges (document, blob, repository) VALUES (?1, ?2, ?3)")?
+            .execute(params![row, blob, id])?;
     }
     for digest in &edges.awaited {
         connection
@@ -372,19 +372,22 @@ fn tags_of(connection: &Connection, document: i64) -> Result<Vec<Tag>, Failure> 
         .collect()
 }
 
-/// Indexes that have tags and lead to a document, over any number of steps.
+/// Some indexes that have tags and lead to a document, over any number of steps, and some of their tags.
 fn tagged_ancestors(connection: &Connection, repository: i64, digest: &Digest) -> rusqlite::Result<Vec<String>> {
-    // `UNION` visits each document once, whatever circles a hostile set of indexes makes.
+    // `UNION` visits each document once, whatever circles a hostile set of indexes makes. `CROSS JOIN` keeps SQLite from
+    // beginning with all tags that there are.
     connection
         .prepare_cached(
             "WITH RECURSIVE above (id) AS (
                  SELECT parent FROM child_edges WHERE repository = ?1 AND child = ?2
                  UNION
-                 SELECT e.parent FROM above a JOIN documents d ON d.id = a.id
-                     JOIN child_edges e ON e.repository = ?1 AND e.child = d.digest
+                 SELECT e.parent FROM above a CROSS JOIN documents d ON d.id = a.id
+                     CROSS JOIN child_edges e ON e.repository = ?1 AND e.child = d.digest
              )
-             SELECT d.digest, group_concat(t.name, ', ') FROM above a JOIN documents d ON d.id = a.id
-             JOIN tags t ON t.document = d.id GROUP BY d.id ORDER BY d.digest LIMIT 20",
+             SELECT d.digest, (SELECT group_concat(name, ', ')
+                               FROM (SELECT name FROM tags WHERE document = d.id ORDER BY name LIMIT 20))
+             FROM above a CROSS JOIN documents d ON d.id = a.id
+             WHERE EXISTS (SELECT 1 FROM tags WHERE document = d.id) LIMIT 20",
         )?
         .query_map(params![repository, digest.as_str()], |row| {
             Ok(format!("{} ({})", row.get::<_, String>(0)?, row.get::<_, String>(1)?))

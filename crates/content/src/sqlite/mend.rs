@@ -164,8 +164,8 @@ fn write_edges(connection: &Connection, found: &Found, document: &Document) -> R
         }
         let edge = connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO blob_edges (document, blob)
-                 SELECT ?1, b.id FROM blobs b JOIN repository_blobs h ON h.blob = b.id AND h.repository = ?2
+                "INSERT OR IGNORE INTO blob_edges (document, blob, repository)
+                 SELECT ?1, b.id, ?2 FROM blobs b JOIN repository_blobs h ON h.blob = b.id AND h.repository = ?2
                  WHERE b.digest = ?3",
             )?
             .execute(params![found.id, found.holder, digest.as_str()])?;

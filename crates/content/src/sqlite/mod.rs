@@ -21,6 +21,9 @@ mod schema;
 mod uploads;
 mod writer;
 
+#[cfg(test)]
+mod costs;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

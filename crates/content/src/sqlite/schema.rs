@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// Each step takes the schema from its position to the next version. A step that was released is never changed.
-const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// Instants are milliseconds since 1970. Digests are text, so that a person with `sqlite3` can read them.
 const VERSION_1: &str = "
@@ -162,6 +162,14 @@ CREATE INDEX tag_history_by_tag ON tag_history (repository, tag, id);
 CREATE INDEX tag_history_by_left ON tag_history (repository, from_digest, at) WHERE from_digest IS NOT NULL;
 INSERT INTO tag_history (repository, tag, from_digest, to_digest, at)
     SELECT t.repository, t.name, NULL, d.digest, t.updated_at FROM tags t JOIN documents d ON d.id = t.document;
+";
+
+/// Who needs a blob in one repository is found however many documents of others need it, as they all do an empty config.
+const VERSION_4: &str = "
+ALTER TABLE blob_edges ADD COLUMN repository INTEGER NOT NULL DEFAULT 0;
+UPDATE blob_edges SET repository = (SELECT d.repository FROM documents d WHERE d.id = blob_edges.document);
+DROP INDEX blob_edges_by_blob;
+CREATE INDEX blob_edges_by_blob ON blob_edges (blob, repository, document);
 ";
 
 /// The latest version that this program knows.

@@ -40,10 +40,7 @@ pub(crate) type Holding = (i64, i64);
 /// Whether a document of the repository needs the blob.
 fn is_used(connection: &Connection, (repository, blob): Holding) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM blob_edges e JOIN documents d ON d.id = e.document
-                            WHERE e.blob = ?2 AND d.repository = ?1)",
-        )?
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM blob_edges WHERE blob = ?2 AND repository = ?1)")?
         .query_row(params![repository, blob], |row| row.get(0))
 }
 
@@ -56,9 +53,8 @@ pub(super) fn is_used_but(
     if planned.deletes_no_document() {
         return is_used(connection, (repository, blob));
     }
-    let mut statement = connection.prepare_cached(
-        "SELECT d.id FROM blob_edges e JOIN documents d ON d.id = e.document WHERE e.blob = ?2 AND d.repository = ?1",
-    )?;
+    let mut statement =
+        connection.prepare_cached("SELECT document FROM blob_edges WHERE blob = ?2 AND repository = ?1")?;
     let mut rows = statement.query(params![repository, blob])?;
     while let Some(row) = rows.next()? {
         if !planned.deletes_document(row.get(0)?) {
