@@ -10,6 +10,7 @@
 mod fsyncs;
 mod rounds;
 mod server;
+mod spread;
 mod table;
 mod tags;
 

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::Wishes;
 use crate::rounds::measure;
 use crate::server::Peer;
+use crate::spread;
 
 const REPOSITORY: &str = "bench/tags";
 /// How many documents are put at once: those that wait together are committed together.
@@ -39,6 +40,14 @@ pub(crate) async fn few_and_many(wishes: &Wishes, peer: &Peer) -> Result<(), Str
                 measured.scenario, measured.per_second, measured.latency_ms.p99
             );
         }
+        let spread =
+            spread::pull(&server, REPOSITORY, tags, wishes.seconds).await.map_err(|error| error.to_string())?;
+        println!(
+            "| {tags} | manifest by any tag | {:.0} | {:.0} µs | {:.2} ms |",
+            spread.per_second,
+            spread.cost.as_secs_f64() * 1e6,
+            spread.p99.as_secs_f64() * 1e3
+        );
         let after = memory().map_err(|error| error.to_string())?;
         notes.push(format!(
             "{tags} tags of as many manifests: put in {filled:.1} s, first answer {start_up:.0} ms after the start, \

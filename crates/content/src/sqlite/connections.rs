@@ -3,6 +3,7 @@
 //! A look-up of a few rows takes microseconds, a hop to another thread takes more: it is done where it is asked for. What
 //! walks over many rows goes to another thread.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +17,11 @@ use crate::ContentError;
 
 /// Idle connections of each kind that are kept; more may be in use for a while.
 const KEPT: usize = 8;
-/// Pages that a connection for look-ups keeps, in KiB: the inner pages of the indexes of a million documents.
-const LOOKUP_CACHE: i64 = 8 << 10;
+/// Pages that all connections for look-ups keep together, in KiB. Half of it, one's share where there are two processors,
+/// holds a million tags and the inner pages of the index of their documents.
+const LOOKUP_CACHES: i64 = 80 << 10;
+/// What each of them has at least and at most: the inner pages of the indexes of a million documents; see above.
+const LOOKUP_CACHE: (i64, i64) = (4 << 10, 40 << 10);
 /// How long others are left to finish before the next try.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -61,22 +65,31 @@ pub(super) fn until_free<T>(
 pub(super) struct Readers {
     path: PathBuf,
     busy_timeout: Duration,
-    /// They never wait.
+    /// They never wait. The threads of a server are as many as its processors, and none finds all in use.
     lookups: Idle,
+    /// Pages that each of `lookups` keeps, in KiB.
+    lookup_cache: i64,
     scans: Idle,
 }
 
-#[derive(Debug, Default)]
-struct Idle(Mutex<Vec<Connection>>);
+#[derive(Debug)]
+struct Idle {
+    connections: Mutex<Vec<Connection>>,
+    kept: usize,
+}
 
 impl Idle {
+    fn new(kept: usize) -> Self {
+        Self { connections: Mutex::default(), kept }
+    }
+
     fn take(&self) -> Option<Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     fn put(&self, connection: Connection) {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < KEPT {
+        let mut idle = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.kept {
             idle.push(connection);
         }
     }
@@ -84,7 +97,15 @@ impl Idle {
 
 impl Readers {
     pub(super) fn new(path: &Path, busy_timeout: Duration) -> Self {
-        Self { path: path.to_owned(), busy_timeout, lookups: Idle::default(), scans: Idle::default() }
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            path: path.to_owned(),
+            busy_timeout,
+            lookups: Idle::new(processors.max(KEPT)),
+            lookup_cache: (LOOKUP_CACHES / i64::try_from(processors).unwrap_or(i64::MAX))
+                .clamp(LOOKUP_CACHE.0, LOOKUP_CACHE.1),
+            scans: Idle::new(KEPT),
+        }
     }
 
     /// Looks a few rows up. Fails at once if another process holds the database for recovery.
@@ -93,7 +114,7 @@ impl Readers {
             connection
         } else {
             let connection = connect(&self.path, Duration::ZERO)?;
-            connection.pragma_update(None, "cache_size", -LOOKUP_CACHE)?;
+            connection.pragma_update(None, "cache_size", -self.lookup_cache)?;
             connection
         };
         let result = operation(&connection);
