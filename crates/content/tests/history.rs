@@ -128,11 +128,13 @@ async fn tags_of_a_directory_without_history_begin_theirs_where_they_are() {
     let image = push(&store, &app, Some("v1"), 10, 1).await;
     drop(store);
     let database = rusqlite::Connection::open(directory.path().join("metadata.sqlite3")).unwrap();
+    // With an edge from nowhere, as only damage makes one: the directory opens all the same.
     database
         .execute_batch(
             "DROP TABLE tag_history;
              DROP INDEX blob_edges_by_blob; ALTER TABLE blob_edges DROP COLUMN repository;
-             CREATE INDEX blob_edges_by_blob ON blob_edges (blob); PRAGMA user_version = 2;",
+             CREATE INDEX blob_edges_by_blob ON blob_edges (blob); PRAGMA user_version = 2;
+             PRAGMA foreign_keys = false; INSERT INTO blob_edges (document, blob) VALUES (999999, 1);",
         )
         .unwrap();
     drop(database);

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use load::{Amount, Latency, LoadError, LoadOptions, Measured, Plan, Progress, Report, Soak, SoakReport, Stop};
 use registry_client::{ClientOptions, RegistryClient};
 
-use super::gc::count;
 use crate::args::{Bench, BenchRegistry, BenchWhat};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{Failure, Outcome, Output, chain, table};
+use crate::output::{Failure, Outcome, Output, chain, count, table};
 use crate::signals::{Signals, end_process};
 
 pub(crate) fn run(arguments: &Bench, context: &mut Context) -> Outcome {

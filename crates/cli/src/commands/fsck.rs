@@ -7,11 +7,10 @@ use serde::Serialize;
 use transfer::ByteSize;
 
 use super::data::open;
-use super::gc::count;
 use crate::args::Fsck;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{Failure, Outcome};
+use crate::output::{Failure, Outcome, count};
 
 /// What was found, and what was done about it.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,5 @@
 //! `polyarch gc`.
 
-use std::fmt::Display;
 use std::time::SystemTime;
 
 use content::{GcAction, GcItem, GcKind, GcOptions, GcReport};
@@ -11,7 +10,7 @@ use super::data::open;
 use crate::args::Gc;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{Failure, Outcome};
+use crate::output::{Failure, Outcome, count};
 
 /// What was done, or would be.
 #[derive(Debug, Serialize)]
@@ -119,12 +118,6 @@ fn line(item: &GcItem, now: SystemTime) -> String {
     let place = item.repository.as_ref().map(|repository| format!(" of {repository}")).unwrap_or_default();
     let (digest, size) = (&item.digest, ByteSize(item.size));
     format!("{action:<8} {kind:<9} {digest}{place} ({size}): {}", reason(item, now))
-}
-
-/// A number of things, of one too.
-pub(super) fn count<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
-    let name = if number == N::from(1) { one } else { many };
-    format!("{number} {name}")
 }
 
 /// What it came to.

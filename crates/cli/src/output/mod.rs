@@ -3,6 +3,7 @@
 //! Results go to stdout, everything that is said *about* the work goes to stderr. A reader that went away (`| head`) is
 //! not an error: the rest is dropped and the exit code stays what the work deserves.
 
+mod count;
 mod escape;
 mod failure;
 mod table;
@@ -10,6 +11,7 @@ mod table;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 
+pub(crate) use count::count;
 pub(crate) use escape::{escape, escape_json, escape_line};
 pub(crate) use failure::{Failure, Outcome, chain};
 pub(crate) use table::table;

@@ -167,7 +167,8 @@ INSERT INTO tag_history (repository, tag, from_digest, to_digest, at)
 /// Who needs a blob in one repository is found however many documents of others need it, as they all do an empty config.
 const VERSION_4: &str = "
 ALTER TABLE blob_edges ADD COLUMN repository INTEGER NOT NULL DEFAULT 0;
-UPDATE blob_edges SET repository = (SELECT d.repository FROM documents d WHERE d.id = blob_edges.document);
+-- An edge from nowhere, in a database that is damaged, keeps 0 until it is repaired.
+UPDATE blob_edges SET repository = d.repository FROM documents d WHERE d.id = blob_edges.document;
 DROP INDEX blob_edges_by_blob;
 CREATE INDEX blob_edges_by_blob ON blob_edges (blob, repository, document);
 ";
