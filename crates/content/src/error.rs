@@ -101,7 +101,7 @@ pub enum ContentError {
     StillReferenced {
         /// The document or blob.
         digest: Digest,
-        /// Who needs it: `digest (tag, tag)`.
+        /// Some of those who need it: `digest (tag, tag)`.
         parents: Vec<String>,
     },
     /// Metadata that cannot have been written by this program.

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use image::Digest;
 use polyarch_content::disk::DiskBlobStore;
-use polyarch_content::{BlobContent, BlobStore, ContentStore, LeftoverKind, Options, Problem, UploadContent};
+use polyarch_content::{
+    BlobContent, BlobStore, ContentError, ContentStore, DeleteOptions, LeftoverKind, Options, Problem, UploadContent,
+};
 use support::{assert_sound, get, is_whole, noise, open, push, put, repository, source, tag};
 
 const LARGE: usize = 200_000;
@@ -63,6 +65,24 @@ async fn a_later_schema_is_refused_with_what_to_do() {
     let text = error.to_string();
     assert!(text.contains("has metadata of version 99, but this program knows versions up to 4"), "{text}");
     assert!(text.contains("use the program that wrote it, or a later one"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_of_an_earlier_version_may_go_on_while_a_later_program_opens_its_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = repository("app");
+    let store = open(directory.path()).await;
+    let image = push(&store, &app, Some("v1"), 10, 1).await;
+    // As version 3 wrote edges.
+    let database = rusqlite::Connection::open(directory.path().join("metadata.sqlite3")).unwrap();
+    database
+        .execute_batch("CREATE TABLE old AS SELECT document, blob FROM blob_edges; DELETE FROM blob_edges")
+        .unwrap();
+    let edges =
+        database.execute("INSERT OR IGNORE INTO blob_edges (document, blob) SELECT document, blob FROM old", []);
+    assert_eq!(edges.unwrap(), 2);
+    let error = store.delete_blob(&app, &image.children()[1].digest, DeleteOptions::careful()).await.unwrap_err();
+    assert!(matches!(error, ContentError::StillReferenced { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -378,7 +378,7 @@ async fn a_directory_of_version_1_is_taken_over() {
         .execute_batch(
             "DROP TABLE collections; DROP TABLE condemned_documents; DROP TABLE condemned_blobs;
              DROP TABLE doomed_bytes; DROP INDEX documents_by_age; DROP TABLE tag_history;
-             DROP INDEX blob_edges_by_blob; ALTER TABLE blob_edges DROP COLUMN repository;
+             DROP TRIGGER blob_edges_repository; DROP INDEX blob_edges_by_blob; ALTER TABLE blob_edges DROP COLUMN repository;
              CREATE INDEX blob_edges_by_blob ON blob_edges (blob); PRAGMA user_version = 1;",
         )
         .unwrap();

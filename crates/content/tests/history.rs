@@ -132,7 +132,7 @@ async fn tags_of_a_directory_without_history_begin_theirs_where_they_are() {
     database
         .execute_batch(
             "DROP TABLE tag_history;
-             DROP INDEX blob_edges_by_blob; ALTER TABLE blob_edges DROP COLUMN repository;
+             DROP TRIGGER blob_edges_repository; DROP INDEX blob_edges_by_blob; ALTER TABLE blob_edges DROP COLUMN repository;
              CREATE INDEX blob_edges_by_blob ON blob_edges (blob); PRAGMA user_version = 2;
              PRAGMA foreign_keys = false; INSERT INTO blob_edges (document, blob) VALUES (999999, 1);",
         )

@@ -84,7 +84,7 @@ async fn look_ups_among_a_million_tags_are_as_fast_as_among_ten() {
         "{tags} tags put in {filled:?}; opened, with the first look-up, in {opened:?}; {few:?} and {many:?} each"
     );
     assert!(opened < Duration::from_secs(2), "{opened:?}");
-    // Pages come from the system's cache instead of our own: a few copies more, and no search.
+    // Documents come from the system's cache instead of our own: a copy more, and no search.
     assert!(many < few * 4 + Duration::from_micros(20), "{few:?} among ten, {many:?} among {tags}");
     #[cfg(target_os = "linux")]
     {

@@ -146,7 +146,8 @@ pub(super) fn delete(
         .prepare_cached(
             "INSERT OR IGNORE INTO awaited_blobs (repository, digest, document)
              SELECT e.repository, b.digest, e.document FROM blobs b
-             CROSS JOIN blob_edges e ON e.blob = b.id AND e.repository = ?1 WHERE b.digest = ?2",
+             CROSS JOIN blob_edges e ON e.blob = b.id AND e.repository = ?1
+             CROSS JOIN documents d ON d.id = e.document WHERE b.digest = ?2",
         )?
         .execute(params![id, digest.as_str()])?;
     connection

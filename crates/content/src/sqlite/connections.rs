@@ -17,8 +17,8 @@ use crate::ContentError;
 
 /// Idle connections of each kind that are kept; more may be in use for a while.
 const KEPT: usize = 8;
-/// Pages that all connections for look-ups keep together, in KiB. Half of it, one's share where there are two processors,
-/// holds a million tags and the inner pages of the index of their documents.
+/// Pages that all connections for look-ups keep together, in KiB, unless the least of each comes to more. Half of it, one's
+/// share where there are two processors, holds a million tags and the inner pages of the index of their documents.
 const LOOKUP_CACHES: i64 = 80 << 10;
 /// What each of them has at least and at most: the inner pages of the indexes of a million documents; see above.
 const LOOKUP_CACHE: (i64, i64) = (4 << 10, 40 << 10);

@@ -1,11 +1,17 @@
 //! What a request asks of the database costs the same however much there is: SQLite's own steps are counted.
+//!
+//! These cost more with more of one thing, and are not here: a pull as of an instant and a restore, with the moves of that
+//! tag since; a list of referrers of one type, with those of other types to the same subject; a catalogue, with repositories
+//! that are empty; the count of upload sessions, with those. What a collection looks at comes in steps of a bounded size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use image::{Algorithm, Digest, Document, MediaType, RepositoryName, Tag};
 use rusqlite::Connection;
 
+use super::connections::connect;
 use super::failure::Failure;
 use super::{blobs, documents, garbage, history, listing, schema, uploads};
 use crate::metadata_store::{BlobContent, BlobRecord, DeleteOptions, PutOptions, TagCondition};
@@ -67,6 +73,7 @@ fn index(number: usize, child: &Document) -> Document {
 /// A database, and how many steps it made so far.
 struct Counted {
     connection: Connection,
+    _directory: tempfile::TempDir,
     steps: Arc<AtomicU64>,
 }
 
@@ -74,8 +81,11 @@ impl Counted {
     /// A busy repository with `many` of everything that a repository can have, a calm one with one of each, and `many`
     /// others that share a blob with both.
     fn with(many: usize) -> Self {
-        let mut connection = Connection::open_in_memory().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = connect(&directory.path().join("metadata.sqlite3"), Duration::ZERO).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
         schema::migrate(&mut connection).unwrap();
+        connection.execute_batch("BEGIN").unwrap();
         for (name, many) in [("busy", many), ("calm", 1)] {
             Self::fill(&connection, &repository(name), many);
         }
@@ -84,6 +94,7 @@ impl Counted {
             blobs::add(&connection, &other, &shared(), None).unwrap();
             documents::put(&connection, &other, &manifest(number, None), &PutOptions::default(), None).unwrap();
         }
+        connection.execute_batch("COMMIT").unwrap();
         let steps = Arc::new(AtomicU64::new(0));
         let counted = steps.clone();
         let count = move || {
@@ -91,7 +102,7 @@ impl Counted {
             false
         };
         connection.progress_handler(1, Some(count)).unwrap();
-        Self { connection, steps }
+        Self { connection, _directory: directory, steps }
     }
 
     fn fill(connection: &Connection, repository: &RepositoryId, many: usize) {
@@ -109,6 +120,7 @@ impl Counted {
             put(&index(number, &image), &format!("index{number}"));
             put(&manifest(number, Some(&first)), &format!("referrer{number}"));
             put(&image, "moving");
+            put(&index(0, &first), &format!("first-index{number}"));
             documents::tag(connection, repository, first.digest(), &tag(&format!("first{number}")), None).unwrap();
             uploads::start(connection, repository, &UploadId::random().unwrap(), Algorithm::Sha256).unwrap();
         }
@@ -154,10 +166,14 @@ impl Counted {
         cost!("move a tag", c => documents::tag(c, &repository, free.digest(), &tag("v0"), None));
         cost!("delete an image", c => documents::delete(c, &repository, free.digest(), careful, None));
         cost!("refuse to delete", c => documents::delete(c, &repository, tagged.digest(), careful, None));
+        cost!("refuse to delete what has many tags above", c => {
+            documents::delete(c, &repository, manifest(0, None).digest(), careful, None)
+        });
         cost!("delete a tag", c => {
             documents::delete_tag(c, &repository, &tag("v0"), &TagCondition::default(), None)
         });
         cost!("history", c => history::list(c, &repository, &tag("moving"), None, PAGE.min(last)));
+        cost!("end of a history", c => history::list(c, &repository, &tag("moving"), Some(2), PAGE));
         cost!("tag at an instant", c => history::at(c, &repository, &tag("moving"), i64::MAX));
         cost!("list tags", c => listing::tags(c, &repository, None, PAGE));
         cost!("list repositories", c => listing::repositories(c, Scope::Served, None, PAGE));

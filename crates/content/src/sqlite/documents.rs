@@ -385,7 +385,8 @@ fn tagged_ancestors(connection: &Connection, repository: i64, digest: &Digest) -
                      CROSS JOIN child_edges e ON e.repository = ?1 AND e.child = d.digest
              )
              SELECT d.digest, (SELECT group_concat(name, ', ')
-                               FROM (SELECT name FROM tags WHERE document = d.id ORDER BY name LIMIT 20))
+                               FROM (SELECT name FROM tags WHERE document = d.id AND repository = ?1
+                                     ORDER BY name LIMIT 20))
              FROM above a CROSS JOIN documents d ON d.id = a.id
              WHERE EXISTS (SELECT 1 FROM tags WHERE document = d.id) LIMIT 20",
         )?

@@ -56,11 +56,11 @@ pub(super) fn list(
         "SELECT h.id, h.from_digest, h.to_digest, h.at, h.actor,
                 EXISTS (SELECT 1 FROM documents d WHERE d.repository = h.repository AND d.digest = h.to_digest)
          FROM tag_history h
-         WHERE h.repository = ?1 AND h.tag = ?2 AND (?3 IS NULL OR h.id < ?3) ORDER BY h.id DESC LIMIT ?4",
+         WHERE h.repository = ?1 AND h.tag = ?2 AND h.id < ?3 ORDER BY h.id DESC LIMIT ?4",
     )?;
     let probe = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     // No move has a number that is too large for the database: all are before it.
-    let before = before.map(|before| i64::try_from(before).unwrap_or(i64::MAX));
+    let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![id, tag.as_str(), before, probe])?;
     let digest = |text: Option<String>| text.as_deref().map(Digest::parse).transpose();
     while let Some(row) = rows.next()? {

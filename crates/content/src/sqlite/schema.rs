@@ -171,6 +171,11 @@ ALTER TABLE blob_edges ADD COLUMN repository INTEGER NOT NULL DEFAULT 0;
 UPDATE blob_edges SET repository = d.repository FROM documents d WHERE d.id = blob_edges.document;
 DROP INDEX blob_edges_by_blob;
 CREATE INDEX blob_edges_by_blob ON blob_edges (blob, repository, document);
+-- A server of an earlier version may be running when a later program opens its directory: it writes no repository.
+CREATE TRIGGER blob_edges_repository AFTER INSERT ON blob_edges WHEN new.repository = 0 BEGIN
+    UPDATE blob_edges SET repository = d.repository FROM documents d
+        WHERE d.id = new.document AND blob_edges.document = new.document AND blob_edges.blob = new.blob;
+END;
 ";
 
 /// The latest version that this program knows.
