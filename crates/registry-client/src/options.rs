@@ -155,8 +155,8 @@ pub struct Windows {
 }
 
 impl Default for Windows {
-    /// 4 MiB and 6 MiB: 60 MB/s at 100 ms, and a bounded cost where the target is slower than the source.
+    /// 4 MiB for both: 40 MB/s at 100 ms, and a bounded cost where the target is slower than the source.
     fn default() -> Self {
-        Self { stream: 4 << 20, connection: 6 << 20 }
+        Self { stream: 4 << 20, connection: 4 << 20 }
     }
 }
